@@ -1,0 +1,15 @@
+//! The shell around `sync-core`: it performs what the core asks for and tells it what happened.
+//!
+//! `main.rs` is the command line's door; everything it uses is here, so that tests, benches and the simulator can
+//! drive the shipping code.
+
+pub mod api;
+pub mod cli;
+pub mod driver;
+pub mod fs;
+pub mod identity;
+pub mod net;
+pub mod settings;
+pub mod store;
+pub mod telemetry;
+pub mod world;

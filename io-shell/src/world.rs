@@ -1,0 +1,65 @@
+//! What the shell needs from the world, as four small traits, so that the simulator runs the shipping shell on
+//! simulated time and a simulated network, repeatably.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use sync_core::input::Hint;
+use sync_core::{FolderId, Instant, WallTime};
+
+/// Time.
+pub trait Clock: Send + Sync + 'static {
+    /// Monotonic time since an origin that is fixed for the process.
+    fn now(&self) -> Instant;
+    /// Wall-clock time.
+    fn wall(&self) -> WallTime;
+}
+
+/// The network, as quinn and rustls see it, and the randomness that goes with it.
+pub trait Net: Send + Sync + 'static {
+    /// Timers and tasks for quinn.
+    fn runtime(&self) -> Arc<dyn quinn::Runtime>;
+    /// A UDP socket.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn bind(&self, listen: SocketAddr) -> std::io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
+    /// Cryptography for TLS.
+    fn provider(&self) -> Arc<rustls::crypto::CryptoProvider>;
+    /// Random bytes fit for keys.
+    fn fill_random(&self, out: &mut [u8]);
+}
+
+/// A piece of blocking or CPU-bound work.
+pub type Job = Box<dyn FnOnce() + Send + 'static>;
+
+/// Blocking and CPU work: a thread pool in production, inline in the simulator.
+pub trait Work: Send + Sync + 'static {
+    /// Runs `job` some time soon. Jobs may run at the same time as each other.
+    fn run(&self, job: Job);
+}
+
+/// Where a watcher puts its hints. Called from any thread; never blocks.
+pub type HintSink = Arc<dyn Fn(FolderId, Hint) + Send + Sync>;
+
+/// Hints that something changed on disk.
+pub trait Watch: Send + Sync + 'static {
+    /// Watches the tree at `root` until `unwatch`. Hints go to the sink given at construction.
+    ///
+    /// # Errors
+    /// A sentence for people, when it cannot be watched (limits, permissions); periodic scans go on regardless.
+    fn watch(&self, folder: FolderId, root: &Path) -> Result<(), String>;
+    /// Stops watching.
+    fn unwatch(&self, folder: FolderId);
+}
+
+/// All four.
+#[derive(Clone)]
+pub struct World {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Network.
+    pub net: Arc<dyn Net>,
+    /// Blocking work.
+    pub work: Arc<dyn Work>,
+}

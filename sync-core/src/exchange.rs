@@ -1,0 +1,1 @@
+//! What two devices tell each other about a folder.

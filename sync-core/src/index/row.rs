@@ -1,0 +1,275 @@
+//! One row per path or record: the live versions nobody has replaced, and what they replaced.
+
+use super::vector::{Dot, Vector};
+use crate::id::{Actor, ContentId, DeviceId, PublicKey};
+use crate::path::RelPath;
+use crate::time::WallTime;
+use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+/// Most siblings a row may arrive with.
+pub const MAX_SIBLINGS: usize = 1_024;
+/// First byte of a stored key that is no path: paths cannot hold NUL.
+const RESERVED: u8 = 0;
+/// Second byte of a member's key.
+const MEMBER: u8 = b'm';
+
+/// What a row is about: an entry of the tree, or a reserved record that travels with the folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A member's record.
+    Member(DeviceId),
+    /// An entry of the tree.
+    Path(RelPath),
+}
+
+impl Key {
+    /// The stored and transmitted form: paths as they are, reserved keys behind a NUL.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Path(path) => path.as_bytes().into(),
+            Self::Member(device) => [&[RESERVED, MEMBER], &device.0[..]].concat(),
+        }
+    }
+
+    /// Parses the stored form; `None` for what is neither a path nor a reserved key known here.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [RESERVED, MEMBER, id @ ..] => Some(Self::Member(DeviceId(id.try_into().ok()?))),
+            path => RelPath::new(path).ok().map(Self::Path),
+        }
+    }
+
+    /// The path, if it is one.
+    pub fn as_path(&self) -> Option<&RelPath> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Member(_) => None,
+        }
+    }
+}
+
+impl<C> Encode<C> for Key {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.bytes(&self.to_bytes())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Key {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        Self::from_bytes(d.bytes()?).ok_or_else(|| decode::Error::message("not a key"))
+    }
+}
+
+/// What a version holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Body {
+    /// A directory.
+    #[n(0)]
+    Dir {
+        /// Permission bits.
+        #[n(0)]
+        mode: u32,
+    },
+    /// A regular file.
+    #[n(1)]
+    File {
+        /// BLAKE3 of the whole file.
+        #[n(0)]
+        content: ContentId,
+        /// Bytes.
+        #[n(1)]
+        size: u64,
+        /// Modification time in nanoseconds since 1970.
+        #[n(2)]
+        mtime_ns: i64,
+        /// Permission bits.
+        #[n(3)]
+        mode: u32,
+    },
+    /// A symbolic link, stored and never followed.
+    #[n(2)]
+    Symlink {
+        /// Where it points, as the file system has it.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        target: Box<[u8]>,
+    },
+    /// Deleted.
+    #[n(3)]
+    Tomb,
+    /// A member of the folder.
+    #[n(4)]
+    Member(#[n(0)] Member),
+}
+
+impl Body {
+    /// Whether two versions hold the same, their metadata apart.
+    pub fn same_content(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Dir { .. }, Self::Dir { .. }) => true,
+            (Self::File { content: a, .. }, Self::File { content: b, .. }) => a == b,
+            (a, b) => a == b,
+        }
+    }
+
+    /// The hash by which a successor remembers this version; zeros where there is no content.
+    pub fn content_prefix(&self) -> [u8; 8] {
+        match self {
+            Self::File { content, .. } => content.prefix(),
+            Self::Symlink { target } => ContentId::of(target).prefix(),
+            Self::Dir { .. } | Self::Tomb | Self::Member(_) => [0; 8],
+        }
+    }
+
+    /// Whether the entry exists.
+    pub fn is_live(&self) -> bool {
+        !matches!(self, Self::Tomb)
+    }
+}
+
+/// One version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Value {
+    /// What it holds.
+    #[n(0)]
+    pub body: Body,
+    /// Prefix of the content it replaced, zeros for none.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub prev: [u8; 8],
+    /// The time it ranks by: never decreasing along a history.
+    #[n(2)]
+    pub stamp: WallTime,
+}
+
+/// A member of a folder, as a reserved record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Member {
+    /// The key it authenticates with.
+    #[n(0)]
+    pub key: PublicKey,
+    /// The name its person gave it.
+    #[n(1)]
+    pub name: String,
+    /// Whether it takes part.
+    #[n(2)]
+    pub state: MemberState,
+    /// The actors it writes as.
+    #[n(3)]
+    pub actors: BTreeSet<Actor>,
+}
+
+/// Whether a member takes part. Later states win where two devices disagree.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum MemberState {
+    /// Syncs, and holds back the purge of tombstones until it has caught up.
+    #[n(0)]
+    Active,
+    /// Syncs if it comes, but nobody waits for it.
+    #[n(1)]
+    Retired,
+    /// Refused; of its writes only those within `limit` count.
+    #[n(2)]
+    Removed {
+        /// The dots of its actors that were known when it was removed.
+        #[n(0)]
+        limit: BTreeMap<Actor, u64>,
+    },
+}
+
+/// The live versions at one key and everything they are known to have replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// Every dot that was ever a sibling here, as far as this row knows.
+    pub ctx: Vector,
+    /// The versions nobody has replaced.
+    pub siblings: BTreeMap<Dot, Value>,
+    /// Set where a version went without a dot of its own to say so: such a row is never skipped when streamed.
+    pub noskip: bool,
+}
+
+impl Row {
+    /// Writes a version at `dot`. It replaces the sibling the writer saw, tombstones, and versions of equal content;
+    /// other live siblings stay. Keeping the content keeps stamp and `prev`: touching a file is no claim to be newer.
+    pub fn write(&mut self, dot: Dot, body: Body, saw: Option<Dot>, mtime: WallTime, now: WallTime) {
+        assert!(!self.ctx.contains(dot), "a dot is used once");
+        let seen = saw.and_then(|saw| self.siblings.get(&saw)).cloned();
+        let replaced: Vec<Dot> = self
+            .siblings
+            .iter()
+            .filter(|(d, v)| Some(**d) == saw || !v.body.is_live() || v.body.same_content(&body))
+            .map(|(d, _)| *d)
+            .collect();
+        let newest = replaced.iter().filter_map(|d| self.siblings.remove(d)).map(|v| v.stamp).max();
+        let value = match seen {
+            Some(seen) if seen.body.same_content(&body) => Value { body, ..seen },
+            seen => Value {
+                prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
+                stamp: newest.map_or(mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
+                body,
+            },
+        };
+        self.ctx.insert(dot);
+        self.siblings.insert(dot, value);
+    }
+
+    /// Writes at `dot` a version that replaces `losers` and `saw`: how a person settles a conflict.
+    pub fn settle(&mut self, dot: Dot, value: Value, replaced: &[Dot]) {
+        assert!(!self.ctx.contains(dot), "a dot is used once");
+        replaced.iter().for_each(|d| drop(self.siblings.remove(d)));
+        self.ctx.insert(dot);
+        self.siblings.insert(dot, value);
+    }
+
+    /// Whether any version here exists.
+    pub fn is_live(&self) -> bool {
+        self.siblings.values().any(|v| v.body.is_live())
+    }
+
+    /// Whether there is more than one live version.
+    pub fn is_conflicted(&self) -> bool {
+        self.siblings.values().filter(|v| v.body.is_live()).count() > 1
+    }
+
+    /// A member row read as one record: the last state wins, names by rank, actors together.
+    pub fn member(&self) -> Option<Member> {
+        let mut versions = self.siblings.values().filter_map(|v| match &v.body {
+            Body::Member(m) => Some((v.stamp, m)),
+            Body::Dir { .. } | Body::File { .. } | Body::Symlink { .. } | Body::Tomb => None,
+        });
+        let (mut stamp, first) = versions.next()?;
+        let mut out = first.clone();
+        for (other, m) in versions {
+            out.actors.extend(&m.actors);
+            out.state = out.state.clone().max(m.state.clone());
+            if (other, &m.name) > (stamp, &out.name) {
+                (stamp, out.name) = (other, m.name.clone());
+            }
+        }
+        Some(out)
+    }
+}
+
+/// On the wire and in the store a row is its context, then its siblings.
+impl<C> Encode<C> for Row {
+    fn encode<W: encode::Write>(&self, e: &mut Encoder<W>, c: &mut C) -> Result<(), encode::Error<W::Error>> {
+        e.array(3)?;
+        self.ctx.encode(e, c)?;
+        self.siblings.encode(e, c)?;
+        e.bool(self.noskip)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Row {
+    fn decode(d: &mut Decoder<'b>, c: &mut C) -> Result<Self, decode::Error> {
+        let fields = d.array()?.ok_or_else(|| decode::Error::message("a row has a length"))?;
+        if fields < 3 {
+            return Err(decode::Error::message("a row has three fields"));
+        }
+        let row = Self { ctx: Vector::decode(d, c)?, siblings: BTreeMap::decode(d, c)?, noskip: d.bool()? };
+        (3..fields).try_for_each(|_| d.skip())?;
+        if row.siblings.len() > MAX_SIBLINGS || row.siblings.keys().any(|dot| !row.ctx.contains(*dot)) {
+            return Err(decode::Error::message("a row's context holds its siblings, 1024 at most"));
+        }
+        Ok(row)
+    }
+}

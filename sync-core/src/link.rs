@@ -1,0 +1,1 @@
+//! Links to other devices: dialling, handshake, heartbeat.

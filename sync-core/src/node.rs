@@ -1,0 +1,4 @@
+//! The only dispatcher.
+
+/// x
+pub struct Node;

@@ -1,0 +1,1 @@
+//! From the tree as it is and the tree as it is wanted to operations.

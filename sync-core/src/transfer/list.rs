@@ -1,0 +1,119 @@
+//! The chunks of a content: what makes every range of it verifiable on its own.
+
+use crate::error::FetchError;
+use alloc::vec::Vec;
+use minicbor::{Decode, Encode};
+
+/// The chunking scheme: FastCDC 2020 (Xia et al.) with the table of the `fastcdc` crate and the sizes of
+/// [`scheme_sizes`].
+pub const SCHEME: u8 = 1;
+/// Bytes of one entry of an encoded list: a length and a hash.
+const ENTRY: usize = 4 + 32;
+
+/// Smallest, average and largest chunk in bytes for a file of `size` bytes, so that lists stay short.
+pub fn scheme_sizes(size: u64) -> (u32, u32, u32) {
+    let average: u32 = match size {
+        0..=0x1_0000_0000 => 64 << 10,
+        0x1_0000_0001..=0x10_0000_0000 => 1 << 20,
+        _ => 4 << 20,
+    };
+    (average / 4, average, average * 4)
+}
+
+/// Why bytes are not the chunk list of a content of the size asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// Not a whole number of entries.
+    #[error("a chunk list is cut short")]
+    Short,
+    /// A chunk is empty or larger than its scheme allows.
+    #[error("a chunk has a length that its scheme forbids")]
+    Length,
+    /// The lengths do not add up.
+    #[error("a chunk list is not of the size asked for")]
+    Total,
+}
+
+impl From<ListError> for FetchError {
+    fn from(_: ListError) -> Self {
+        Self::BadHash
+    }
+}
+
+/// Lengths and BLAKE3 hashes of consecutive chunks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ChunkList {
+    /// Encoded entries, so that a list of a large file is one allocation.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    entries: Vec<u8>,
+}
+
+impl ChunkList {
+    /// Adds a chunk at the end.
+    pub fn push(&mut self, len: u32, hash: [u8; 32]) {
+        self.entries.extend_from_slice(&len.to_le_bytes());
+        self.entries.extend_from_slice(&hash);
+    }
+
+    /// Parses the transmitted entries of a content of `size` bytes.
+    ///
+    /// # Errors
+    /// When the peer's list cannot be that of such a content.
+    pub fn parse(entries: Vec<u8>, size: u64) -> Result<Self, ListError> {
+        if entries.len() % ENTRY != 0 {
+            return Err(ListError::Short);
+        }
+        let list = Self { entries };
+        let (_, _, largest) = scheme_sizes(size);
+        if list.iter().any(|(len, _)| len == 0 || len > largest) {
+            return Err(ListError::Length);
+        }
+        if list.bytes() != size { Err(ListError::Total) } else { Ok(list) }
+    }
+
+    /// The transmitted form.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.entries
+    }
+
+    /// Most entries that a content of `size` bytes can have.
+    pub fn max_len(size: u64) -> u64 {
+        size.div_ceil(u64::from(scheme_sizes(size).0)).max(1)
+    }
+
+    /// Number of chunks.
+    pub fn len(&self) -> usize {
+        self.entries.len() / ENTRY
+    }
+
+    /// Whether there is no chunk.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Length in bytes of chunk `index`.
+    pub fn chunk_len(&self, index: usize) -> u64 {
+        let at = index * ENTRY;
+        self.entries[at..at + 4].iter().rev().fold(0, |len, b| len << 8 | u64::from(*b))
+    }
+
+    /// Length and hash of each chunk, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, [u8; 32])> {
+        self.entries.chunks_exact(ENTRY).map(|entry| {
+            let (mut len, mut hash) = ([0; 4], [0; 32]);
+            len.copy_from_slice(&entry[..4]);
+            hash.copy_from_slice(&entry[4..]);
+            (u32::from_le_bytes(len), hash)
+        })
+    }
+
+    /// The chunks of `range`.
+    pub fn slice(&self, range: core::ops::Range<usize>) -> Self {
+        Self { entries: self.entries[range.start * ENTRY..range.end * ENTRY].into() }
+    }
+
+    /// Bytes of all chunks together.
+    pub fn bytes(&self) -> u64 {
+        self.iter().map(|(len, _)| u64::from(len)).sum()
+    }
+}

@@ -1,0 +1,10 @@
+//! Messages between devices. `PROTOCOL.md` beside this crate has the table: message, lane, legal states, limits.
+
+mod codec;
+mod message;
+
+pub use codec::{DecodeError, decode, encode};
+pub use message::{
+    Caught, Flow, FolderOffer, Have, Hello, ListWant, MAX_CONTROL_FRAME, MAX_INDEX_FRAME, MAX_WANT_ITEMS, Message,
+    PROTOCOL_VERSION, Rows, Want, WantItem, WireRow,
+};

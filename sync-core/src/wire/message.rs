@@ -1,0 +1,234 @@
+//! The messages themselves.
+
+use crate::id::{ContentId, DeviceId, FolderId};
+use crate::index::{Key, Row, Vector};
+use alloc::{string::String, vec::Vec};
+use minicbor::{Decode, Encode};
+
+/// The version this code speaks. It is also in the ALPN, `landropic/1`: the number breaks, features extend.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// Longest frame on the control lane and longest request on the data lane, bytes.
+pub const MAX_CONTROL_FRAME: usize = 64 << 10;
+/// Longest frame on the index lane once decompressed, bytes.
+pub const MAX_INDEX_FRAME: usize = 4 << 20;
+/// Most items in one `Want`.
+pub const MAX_WANT_ITEMS: usize = 1_024;
+
+/// Everything devices say to each other outside of content bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Message {
+    /// First on the control lane, both ways.
+    #[n(0)]
+    Hello(#[n(0)] Hello),
+    /// Where this device stands in a shared folder.
+    #[n(1)]
+    FolderOffer(#[n(0)] FolderOffer),
+    /// The folder is not shared here any more.
+    #[n(2)]
+    FolderGone(#[n(0)] FolderId),
+    /// Rows follow on the index lane.
+    #[n(3)]
+    SyncStart {
+        /// The folder.
+        #[n(0)]
+        folder: FolderId,
+        /// What they start from.
+        #[n(1)]
+        flow: Flow,
+    },
+    /// A batch of rows.
+    #[n(4)]
+    Rows(#[n(0)] Rows),
+    /// Every row is said up to here.
+    #[n(5)]
+    Caught(#[n(0)] Caught),
+    /// Rows that were deleted and forgotten here.
+    #[n(6)]
+    Gone {
+        /// The folder.
+        #[n(0)]
+        folder: FolderId,
+        /// The keys.
+        #[n(1)]
+        keys: Vec<Key>,
+    },
+    /// Contents that can be asked for here from now on.
+    #[n(7)]
+    Have(#[n(0)] Have),
+    /// Are you there?
+    #[n(8)]
+    Ping(#[n(0)] u64),
+    /// I am.
+    #[n(9)]
+    Pong(#[n(0)] u64),
+    /// Something went wrong that does not end the link.
+    #[n(10)]
+    Notice {
+        /// A number for programs.
+        #[n(0)]
+        code: u32,
+        /// A sentence for people.
+        #[n(1)]
+        text: String,
+    },
+    /// Last on the control lane.
+    #[n(11)]
+    Goodbye,
+    /// On the data lane: ranges of contents.
+    #[n(12)]
+    Want(#[n(0)] Want),
+    /// On the data lane: the chunk list of a content.
+    #[n(13)]
+    ListWant(#[n(0)] ListWant),
+}
+
+/// Who speaks, and what it can do.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Hello {
+    /// The protocol's version.
+    #[n(0)]
+    pub version: u32,
+    /// The sender: must be the device whose key authenticated the link.
+    #[n(1)]
+    pub device: DeviceId,
+    /// Its name.
+    #[n(2)]
+    pub name: String,
+    /// Where it listens: the port of the address it is seen at.
+    #[n(3)]
+    pub listen_port: u16,
+    /// Features beyond the version's; what both name is in use.
+    #[n(4)]
+    pub features: Vec<String>,
+}
+
+/// Where the sender stands in a folder.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FolderOffer {
+    /// The folder.
+    #[n(0)]
+    pub folder: FolderId,
+    /// The run of change numbers it counts in.
+    #[n(1)]
+    pub epoch: u64,
+    /// Its last change number.
+    #[n(2)]
+    pub max_rev: u64,
+    /// The receiver's epoch that `cursor` counts in.
+    #[n(3)]
+    pub cursor_epoch: u64,
+    /// Every row of the receiver up to this change number is integrated at the sender.
+    #[n(4)]
+    pub cursor: u64,
+    /// Every dot up to these is integrated at the sender.
+    #[n(5)]
+    pub knowledge: Vector,
+    /// `knowledge` as of the last moment nothing was left to apply.
+    #[n(6)]
+    pub applied: Vector,
+}
+
+/// How rows are streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Flow {
+    /// History is shared: rows changed after the receiver's cursor, by change number.
+    #[n(0)]
+    Since(#[n(0)] u64),
+    /// History is not shared: every row, by key. The receiver answers with `Gone` and with what it holds beyond.
+    #[n(1)]
+    All,
+}
+
+/// A batch of rows on the index lane.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Rows {
+    /// The folder.
+    #[n(0)]
+    pub folder: FolderId,
+    /// The rows.
+    #[n(1)]
+    pub rows: Vec<WireRow>,
+    /// In a `Since` flow, every row up to this change number has now been sent or is known to the receiver.
+    #[n(2)]
+    pub upto: Option<u64>,
+}
+
+/// A row on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct WireRow {
+    /// What it is about.
+    #[n(0)]
+    pub key: Key,
+    /// The versions.
+    #[n(1)]
+    pub row: Row,
+}
+
+/// The sender has said every row up to here.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Caught {
+    /// The folder.
+    #[n(0)]
+    pub folder: FolderId,
+    /// Its last change number.
+    #[n(1)]
+    pub rev: u64,
+    /// Its knowledge.
+    #[n(2)]
+    pub knowledge: Vector,
+    /// Its knowledge as of the last moment nothing was left to apply.
+    #[n(3)]
+    pub applied: Vector,
+}
+
+/// Contents that can be asked for at the sender.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Have {
+    /// The folder.
+    #[n(0)]
+    pub folder: FolderId,
+    /// The contents.
+    #[n(1)]
+    pub contents: Vec<ContentId>,
+}
+
+/// A request for ranges of contents. The answer is, for each item in order, one byte of code (0: bytes follow,
+/// otherwise a [`FetchError`](crate::FetchError)) and then exactly the bytes asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Want {
+    /// For which folder.
+    #[n(0)]
+    pub folder: FolderId,
+    /// What.
+    #[n(1)]
+    pub items: Vec<WantItem>,
+}
+
+/// One range of one content.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct WantItem {
+    /// The content.
+    #[n(0)]
+    pub content: ContentId,
+    /// Where the range starts, bytes.
+    #[n(1)]
+    pub offset: u64,
+    /// How long it is, bytes.
+    #[n(2)]
+    pub len: u64,
+}
+
+/// A request for a chunk list. The answer is one byte of code, then a `u32` (little-endian) of chunks, then for each
+/// a `u32` of bytes and its BLAKE3.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ListWant {
+    /// For which folder.
+    #[n(0)]
+    pub folder: FolderId,
+    /// The content.
+    #[n(1)]
+    pub content: ContentId,
+    /// The chunking scheme.
+    #[n(2)]
+    pub scheme: u8,
+}
