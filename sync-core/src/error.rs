@@ -116,7 +116,4 @@ pub enum FetchError {
     /// The stream or link ended early.
     #[n(6)]
     Broken,
-    /// The bytes could not be written here.
-    #[n(7)]
-    Disk,
 }

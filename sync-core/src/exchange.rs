@@ -1,1 +1,5 @@
-//! What two devices tell each other about a folder.
+//! What two devices tell each other about a folder: rows in one direction, and where each stands.
+
+mod outgoing;
+
+pub use outgoing::{Outgoing, Position};

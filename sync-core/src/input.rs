@@ -10,6 +10,12 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 /// Everything that can happen to a node.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// The first input: take up what the index holds.
+    Start {
+        /// Whether this database may have issued dots that it has forgotten: a power loss, a restored backup, a
+        /// cloned machine. It then writes as a new actor.
+        fresh_actor: bool,
+    },
     /// The deadline has come, or nothing in particular: always harmless.
     Wake,
     /// A person or program asks for something.
@@ -156,14 +162,14 @@ pub enum Input {
         /// The fetch.
         fetch: EffectId,
         /// The list: its lengths add up to the size asked for.
-        outcome: Result<ChunkList, FetchError>,
+        outcome: Result<ChunkList, FetchFailure>,
     },
     /// Whole small files arrived in the staging area, verified.
     BatchFetched {
         /// The fetch.
         fetch: EffectId,
         /// One answer for each content asked, in the same order.
-        outcomes: Vec<Result<(), FetchError>>,
+        outcomes: Vec<Result<(), FetchFailure>>,
     },
     /// A range of chunks arrived.
     RangeFetched {
@@ -172,7 +178,7 @@ pub enum Input {
         /// How many chunks, from the range's first, are verified and written.
         chunks: u32,
         /// Why no more came, if fewer than asked.
-        error: Option<FetchError>,
+        error: Option<FetchFailure>,
     },
     /// What was written of a staged file before the seal was asked for is durable, or not.
     Sealed {
@@ -248,6 +254,15 @@ pub enum Done {
     NotStaged,
     /// Not done; nothing has changed.
     Failed(ItemError),
+}
+
+/// Why a fetch brought nothing, or less than was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchFailure {
+    /// The peer or the way to it.
+    Peer(FetchError),
+    /// The staging area could not be written.
+    Disk(ItemError),
 }
 
 /// Why a local copy failed.

@@ -8,8 +8,10 @@
 extern crate alloc;
 
 pub mod config;
+mod context;
 pub mod error;
 pub mod exchange;
+mod folder;
 pub mod id;
 pub mod index;
 pub mod input;
@@ -31,4 +33,4 @@ pub use input::{Command, Input};
 pub use node::Node;
 pub use output::{Event, Output};
 pub use path::{DirPath, Name, RelPath};
-pub use time::{Instant, Timer, WallTime};
+pub use time::{Instant, Moment, Timer, WallTime};

@@ -92,6 +92,8 @@ pub enum Output {
         folder: FolderId,
         /// Its root.
         root: Box<[u8]>,
+        /// Staged contents to keep; whatever else is in the staging area is left over.
+        staged: Vec<ContentId>,
     },
     /// The folder is no longer in use.
     CloseFolder {

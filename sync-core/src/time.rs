@@ -54,6 +54,15 @@ impl WallTime {
     }
 }
 
+/// Both times at once, as a batch of inputs sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Monotonic time.
+    pub now: Instant,
+    /// Wall-clock time.
+    pub wall: WallTime,
+}
+
 /// Why the node wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {

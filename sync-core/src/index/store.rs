@@ -82,10 +82,13 @@ pub trait Index {
     /// Number and total size of the files in a folder's bases.
     fn base_totals(&mut self, folder: FolderId) -> Result<(u64, u64), Self::Error>;
 
-    /// Notes that `path` may differ from what is wanted. Noting it twice is noting it once.
-    fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<(), Self::Error>;
-    /// Takes the note back.
-    fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<(), Self::Error>;
+    /// Notes that `path` may differ from what is wanted. Noting it twice is noting it once: the answer is whether
+    /// it was not noted yet.
+    fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, Self::Error>;
+    /// Takes the note back; the answer is whether there was one.
+    fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, Self::Error>;
+    /// How many paths are noted.
+    fn pending_count(&mut self, folder: FolderId) -> Result<u64, Self::Error>;
     /// Noted paths after `after` (from the first, if `None`), by path.
     fn pending(&mut self, folder: FolderId, after: Option<&RelPath>, limit: usize)
     -> Result<Vec<RelPath>, Self::Error>;

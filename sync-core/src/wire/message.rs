@@ -28,14 +28,7 @@ pub enum Message {
     FolderGone(#[n(0)] FolderId),
     /// Rows follow on the index lane.
     #[n(3)]
-    SyncStart {
-        /// The folder.
-        #[n(0)]
-        folder: FolderId,
-        /// What they start from.
-        #[n(1)]
-        flow: Flow,
-    },
+    SyncStart(#[n(0)] SyncStart),
     /// A batch of rows.
     #[n(4)]
     Rows(#[n(0)] Rows),
@@ -82,6 +75,28 @@ pub enum Message {
     ListWant(#[n(0)] ListWant),
 }
 
+impl Message {
+    /// The message's name, as `PROTOCOL.md` has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "Hello",
+            Self::FolderOffer(_) => "FolderOffer",
+            Self::FolderGone(_) => "FolderGone",
+            Self::SyncStart(_) => "SyncStart",
+            Self::Rows(_) => "Rows",
+            Self::Caught(_) => "Caught",
+            Self::Gone { .. } => "Gone",
+            Self::Have(_) => "Have",
+            Self::Ping(_) => "Ping",
+            Self::Pong(_) => "Pong",
+            Self::Notice { .. } => "Notice",
+            Self::Goodbye => "Goodbye",
+            Self::Want(_) => "Want",
+            Self::ListWant(_) => "ListWant",
+        }
+    }
+}
+
 /// Who speaks, and what it can do.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Hello {
@@ -126,6 +141,23 @@ pub struct FolderOffer {
     /// `knowledge` as of the last moment nothing was left to apply.
     #[n(6)]
     pub applied: Vector,
+}
+
+/// The beginning of a stream of rows. It says by itself what the rows mean: lanes are not ordered among each other.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SyncStart {
+    /// The folder.
+    #[n(0)]
+    pub folder: FolderId,
+    /// What the rows start from.
+    #[n(1)]
+    pub flow: Flow,
+    /// The run of change numbers they count in.
+    #[n(2)]
+    pub epoch: u64,
+    /// Every dot up to these is integrated at the sender.
+    #[n(3)]
+    pub knowledge: Vector,
 }
 
 /// How rows are streamed.

@@ -1,0 +1,134 @@
+//! What every part of the node writes to: the outbox, the register of effects under way, counters and time.
+
+use crate::config::Config;
+use crate::id::{ContentId, DeviceId, EffectId, FolderId, LinkId};
+use crate::index::Index;
+use crate::output::{Event, Output};
+use crate::path::RelPath;
+use crate::plan::Wanted;
+use crate::rng::Rng;
+use crate::status::Counters;
+use crate::time::{Instant, Moment};
+use alloc::{collections::BTreeMap, collections::VecDeque, format, string::String, vec::Vec};
+use core::ops::Range;
+
+/// An effect that has been asked for and not yet answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Effect {
+    Dial(DeviceId),
+    Scan(FolderId),
+    Probe(FolderId, Vec<RelPath>),
+    Apply(FolderId, Vec<Planned>),
+    Copy(FolderId, ContentId),
+    Fetch(Fetch),
+    Seal(FolderId, ContentId),
+    Finish(FolderId, ContentId),
+}
+
+/// An operation under way and what it is to bring about.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) path: RelPath,
+    pub(crate) wanted: Wanted,
+    /// Whether something was there before.
+    pub(crate) replaces: bool,
+}
+
+/// A request to a peer under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch {
+    pub(crate) folder: FolderId,
+    pub(crate) link: LinkId,
+    pub(crate) device: DeviceId,
+    /// Bytes asked for.
+    pub(crate) bytes: u64,
+    pub(crate) what: Fetching,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Fetching {
+    List(ContentId),
+    Batch(Vec<(ContentId, u64)>),
+    Range(ContentId, Range<usize>),
+}
+
+/// The shared ends of the node.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) at: Moment,
+    pub(crate) counters: Counters,
+    /// Whether work is left that needs no further input.
+    pub(crate) more: bool,
+    outbox: VecDeque<Output>,
+    effects: BTreeMap<EffectId, Effect>,
+    next_effect: u64,
+}
+
+impl Context {
+    pub(crate) fn new(config: Config, seed: u64) -> Self {
+        Self {
+            config,
+            rng: Rng::new(seed),
+            at: Moment::default(),
+            counters: Counters::default(),
+            more: false,
+            outbox: VecDeque::new(),
+            effects: BTreeMap::new(),
+            next_effect: 1,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.at.now
+    }
+
+    pub(crate) fn emit(&mut self, output: Output) {
+        self.outbox.push_back(output);
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.emit(Output::Event(event));
+    }
+
+    pub(crate) fn take_output(&mut self) -> Option<Output> {
+        self.outbox.pop_front()
+    }
+
+    /// Registers an effect and gives it its id.
+    pub(crate) fn start(&mut self, effect: Effect) -> EffectId {
+        let id = EffectId(self.next_effect);
+        self.next_effect += 1;
+        self.effects.insert(id, effect);
+        id
+    }
+
+    /// Takes a completed effect from the register. Completions of forgotten effects find nothing.
+    pub(crate) fn finish(&mut self, id: EffectId) -> Option<Effect> {
+        self.effects.remove(&id)
+    }
+
+    /// The effect `id`, while it goes on.
+    pub(crate) fn under_way(&self, id: EffectId) -> Option<&Effect> {
+        self.effects.get(&id)
+    }
+
+    /// Tells people and the audit.
+    pub(crate) fn audit<I: Index>(&mut self, index: &mut I, kind: &str, detail: String) -> Result<(), I::Error> {
+        index.audit(self.at.wall, kind, &detail)?;
+        self.event(Event::Audit { kind: kind.into(), detail });
+        Ok(())
+    }
+
+    /// An actor number for a database that begins.
+    pub(crate) fn draw_actor(&mut self) -> crate::id::Actor {
+        // Zero is left out so that no actor prints as nothing.
+        crate::id::Actor(self.rng.next_u64().max(1))
+    }
+}
+
+/// A sentence about several items.
+pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
+}

@@ -1,0 +1,289 @@
+//! From wanted entries to the disk: what differs is planned, path by path, and applied in batches.
+
+use super::Folder;
+use crate::context::{Context, Effect, Planned};
+use crate::error::{ItemError, ItemErrorKind};
+use crate::id::ContentId;
+use crate::index::{Base, Body, Index, Stat, StatKind};
+use crate::input::Done;
+use crate::output::{Event, Make, Op, Output};
+use crate::path::{DirPath, RelPath};
+use crate::plan::{Step, Wanted, step};
+use alloc::{collections::BTreeSet, vec::Vec};
+
+/// Operations gathered for one apply.
+#[derive(Default)]
+struct Batch {
+    ops: Vec<Op>,
+    planned: Vec<Planned>,
+    /// Directories that an earlier operation of the batch makes.
+    makes: BTreeSet<RelPath>,
+}
+
+/// What became of one path.
+enum Outcome {
+    /// Nothing is left to do.
+    Settled,
+    /// An operation was added.
+    Added,
+    /// It waits for another path.
+    Blocked(RelPath),
+    /// It waits for a content, or for the time to try again.
+    Later,
+}
+
+impl Folder {
+    /// Plans paths and starts an apply if there is one to start.
+    pub(super) fn plan_step<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let limits = cx.config.limits.clone();
+        if self.state.paused || self.root_error.is_some() || self.applies >= limits.applies {
+            return Ok(());
+        }
+        if self.plan.is_empty() && self.transfers.len() < limits.transfers {
+            self.load_pending(limits.plan_paths, index)?;
+        }
+        let mut batch = Batch::default();
+        for _ in 0..limits.plan_paths {
+            if batch.ops.len() >= limits.apply_ops {
+                break;
+            }
+            let Some(path) = self.plan.pop_first() else { break };
+            match self.plan_path(&path, &mut batch, cx, index)? {
+                Outcome::Settled => self.settled(&path, index)?,
+                Outcome::Blocked(by) => drop(self.blocked.entry(by).or_default().insert(path)),
+                Outcome::Added => drop(self.locks.insert(path)),
+                Outcome::Later => {}
+            }
+        }
+        cx.more |= !self.plan.is_empty();
+        if batch.ops.is_empty() {
+            return Ok(());
+        }
+        let apply = cx.start(Effect::Apply(self.id(), batch.planned));
+        cx.emit(Output::Apply { apply, folder: self.id(), ops: batch.ops });
+        self.applies += 1;
+        Ok(())
+    }
+
+    /// Takes up the next page of stored pending paths.
+    fn load_pending<I: Index>(&mut self, limit: usize, index: &mut I) -> Result<(), I::Error> {
+        let Some(after) = &self.pending_after else { return Ok(()) };
+        let page = index.pending(self.id(), after.as_ref(), limit)?;
+        self.pending_after = (page.len() == limit).then(|| page.last().cloned());
+        if self.pending_after.is_none() && core::mem::take(&mut self.pending_again) {
+            self.pending_after = Some(None);
+        }
+        self.plan.extend(page);
+        Ok(())
+    }
+
+    fn settled<I: Index>(&mut self, path: &RelPath, index: &mut I) -> Result<(), I::Error> {
+        if index.clear_pending(self.id(), path)? {
+            self.pending_count -= 1;
+        }
+        if self.trouble.get(path).is_some_and(super::Trouble::ends_with_plan) {
+            self.recovered(path);
+        }
+        self.wait_for(path, None, index)?;
+        self.wake(path);
+        Ok(())
+    }
+
+    fn plan_path<I: Index>(
+        &mut self,
+        path: &RelPath,
+        batch: &mut Batch,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<Outcome, I::Error> {
+        if self.locks.contains(path) {
+            return Ok(Outcome::Blocked(path.clone()));
+        }
+        if self.retries.get(path).is_some() {
+            return Ok(Outcome::Later);
+        }
+        let base = index.base(self.id(), path)?;
+        let wanted = self.wanted(path, index)?;
+        let next = step(&wanted, base.as_ref());
+        let content = if let Step::Stage { content, .. } = &next { Some(*content) } else { None };
+        self.wait_for(path, content, index)?;
+        let make = match next {
+            Step::Settled => return Ok(Outcome::Settled),
+            Step::Rebase(base) => {
+                index.put_base(self.id(), path, &base)?;
+                return Ok(Outcome::Settled);
+            }
+            Step::Clear => match self.first_child(path, index)? {
+                Some(child) => {
+                    self.plan.insert(child.clone());
+                    return Ok(Outcome::Blocked(child));
+                }
+                None => Make::Absent,
+            },
+            Step::Make(make) => make,
+            Step::Stage { content, size, make } => {
+                if size > 0 && !self.staged_or_begun(content, size, path, cx, index)? {
+                    return Ok(Outcome::Later);
+                }
+                make
+            }
+        };
+        if let Some(blocker) = self.blocker(path, &make, base.as_ref(), batch, index)? {
+            return Ok(Outcome::Blocked(blocker));
+        }
+        if matches!(make, Make::Dir { .. }) {
+            batch.makes.insert(path.clone());
+        }
+        let expect: Option<Stat> = base.as_ref().map(|b| b.stat);
+        // A directory in the way goes first; what is wanted in its place is planned again after that.
+        let wanted = if make == Make::Absent { Wanted::Absent } else { wanted };
+        batch.ops.push(Op { path: path.clone(), expect, make });
+        batch.planned.push(Planned { path: path.clone(), wanted, replaces: base.is_some() });
+        Ok(Outcome::Added)
+    }
+
+    fn first_child<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
+        let dir = DirPath::from(path.clone());
+        let page = index.base_children(self.id(), &dir, None, 1)?;
+        Ok(page.first().and_then(|(name, _)| dir.join(name).ok()))
+    }
+
+    /// The path that must change before this operation may be carried out.
+    fn blocker<I: Index>(
+        &mut self,
+        path: &RelPath,
+        make: &Make,
+        base: Option<&Base>,
+        batch: &Batch,
+        index: &mut I,
+    ) -> Result<Option<RelPath>, I::Error> {
+        if *make != Make::Absent
+            && let Some(parent) = path.parent_path()
+            && !batch.makes.contains(&parent)
+            && index.base(self.id(), &parent)?.is_none_or(|b| b.stat.kind != StatKind::Dir)
+        {
+            self.mark(&parent, index)?;
+            return Ok(Some(parent));
+        }
+        let Some(base) = base.filter(|_| !matches!(make, Make::Meta { .. })) else { return Ok(None) };
+        // A version that is nobody's history yet shows as a copy before its bytes may go.
+        if let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)).cloned() {
+            let kept = index.base(self.id(), &copy)?.is_some_and(|b| b.body.same_content(&base.body));
+            if !kept {
+                self.mark(&copy, index)?;
+                return Ok(Some(copy));
+            }
+        }
+        // Bytes that are about to be copied elsewhere stay until they are: a move costs nothing on the wire.
+        let needed = base.content().filter(|c| self.transfers.needs(*c));
+        let waits_for = needed.and_then(|c| self.transfers.get(c)).and_then(|t| t.paths.first()).filter(|p| *p != path);
+        Ok(waits_for.cloned())
+    }
+
+    /// Operations were carried out, or not.
+    pub(crate) fn applied<I: Index>(
+        &mut self,
+        planned: Vec<Planned>,
+        outcome: Result<Vec<Done>, ItemError>,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        self.applies -= 1;
+        match outcome {
+            Err(error) => {
+                self.set_root(Err(error), cx);
+                for p in planned {
+                    self.unlock(&p.path);
+                    self.plan.insert(p.path);
+                }
+            }
+            Ok(done) => {
+                for (p, done) in planned.into_iter().zip(done) {
+                    self.locks.remove(&p.path);
+                    self.done(p, done, cx, index)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn done<I: Index>(&mut self, p: Planned, done: Done, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let Planned { path, wanted, replaces } = p;
+        match (done, wanted) {
+            (Done::Made(stat), wanted) => {
+                cx.counters.applied += 1;
+                match (stat, wanted) {
+                    (Some(stat), Wanted::Present { dot, body }) => {
+                        if let Body::File { content, .. } = &body {
+                            self.placed(*content, &path, index)?;
+                        }
+                        index.put_base(self.id(), &path, &Base { dot, body, stat })?;
+                        self.tell_remote(&path, if replaces { "changed" } else { "created" }, cx);
+                    }
+                    (None, _) | (Some(_), Wanted::Absent) => {
+                        index.remove_base(self.id(), &path)?;
+                        self.tell_remote(&path, "deleted", cx);
+                    }
+                }
+                self.plan.insert(path.clone());
+            }
+            (Done::Unexpected, _) => {
+                self.suspects.insert(path.clone(), false);
+                self.plan.insert(path.clone());
+            }
+            (Done::NotStaged, wanted) => {
+                if let Wanted::Present { body: Body::File { content, .. }, .. } = wanted {
+                    self.transfers.enqueue(content, cx.config.limits.small_bytes);
+                }
+            }
+            (Done::Failed(error), _) => {
+                // Something is left that no scan has seen.
+                if error.kind == ItemErrorKind::NotEmpty {
+                    self.scans_due.insert(Some(path.clone()));
+                }
+                self.fail(&path, error, cx);
+                // What waits for this path goes on waiting: it would only ask for it again.
+                return Ok(());
+            }
+        }
+        self.wake(&path);
+        Ok(())
+    }
+
+    /// `path` waits for `content` from now on, and for no other. What nobody waits for any more is dropped.
+    fn wait_for<I: Index>(
+        &mut self,
+        path: &RelPath,
+        content: Option<ContentId>,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let before = match content {
+            Some(content) => self.waits_for.insert(path.clone(), content),
+            None => self.waits_for.remove(path),
+        };
+        if let Some(before) = before.filter(|before| Some(*before) != content)
+            && self.transfers.unwant(before, path)
+        {
+            self.transfers.remove(before);
+            self.dropped.push(before);
+            if self.staged.remove(&before).is_some() {
+                index.remove_staged(self.id(), before)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A staged content has been put in place: elsewhere it is copied from there.
+    fn placed<I: Index>(&mut self, content: ContentId, path: &RelPath, index: &mut I) -> Result<(), I::Error> {
+        let others = self.transfers.remove(content);
+        self.plan.extend(others.into_iter().filter(|p| p != path));
+        if self.staged.remove(&content).is_some() {
+            index.remove_staged(self.id(), content)?;
+        }
+        Ok(())
+    }
+
+    fn tell_remote(&self, path: &RelPath, change: &'static str, cx: &mut Context) {
+        cx.event(Event::RemoteChange { folder: self.id(), path: path.clone(), change });
+    }
+}

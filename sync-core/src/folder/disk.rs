@@ -1,0 +1,368 @@
+//! From the disk to rows: hints and scans name suspects, probes tell what they hold.
+
+use super::{Folder, Scan, Trouble};
+use crate::context::{Context, Effect};
+use crate::error::{ItemError, ItemErrorKind};
+use crate::id::EffectId;
+use crate::index::{Base, Body, Dot, Index, Row, Stat, StatKind};
+use crate::input::{Hint, Seen};
+use crate::output::{Event, Output};
+use crate::path::{DirPath, Name, RelPath};
+use crate::plan::{LocalChange, Wanted, local_change};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Bases read at once while comparing a directory.
+const PAGE: usize = 1_000;
+/// A path that keeps being hinted is looked at after this many quiet periods all the same.
+const MAX_QUIET_PERIODS: u32 = 10;
+/// How long a path that seems gone waits for the rest of a move to be seen.
+const MOVE_WINDOW: Duration = Duration::from_secs(1);
+
+impl Folder {
+    /// Something may have changed.
+    pub(crate) fn hint(&mut self, hint: Hint, cx: &Context) {
+        match hint {
+            Hint::Everything => drop(self.scans_due.insert(None)),
+            Hint::Path(path) => {
+                let (now, quiet) = (cx.now(), cx.config.limits.settle);
+                let first = *self.hinted_since.entry(path.clone()).or_insert(now);
+                self.hints.set(path, (now + quiet).min(first + quiet * MAX_QUIET_PERIODS));
+            }
+        }
+    }
+
+    /// Reads every file of the folder again.
+    pub(crate) fn verify(&mut self) {
+        self.verifying = true;
+        self.scans_due.insert(None);
+    }
+
+    /// When something on the disk side is due.
+    pub(super) fn disk_deadline(&self, now: Instant) -> Option<Instant> {
+        let root = self.root_error.as_ref().map(|(_, at)| *at);
+        if root.is_some() {
+            return root.filter(|at| *at > now);
+        }
+        let agendas = [&self.hints, &self.retries, &self.missing].map(|a| a.next_after(now));
+        agendas.into_iter().chain([Some(self.next_rescan)]).flatten().min()
+    }
+
+    /// Does what is due: settled hints, retries, scans, probes.
+    pub(super) fn look<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let now = cx.now();
+        if self.root_error.as_ref().is_some_and(|(_, at)| *at > now) || self.state.paused {
+            return Ok(());
+        }
+        while let Some(path) = self.hints.pop_due(now) {
+            self.hinted_since.remove(&path);
+            self.suspects.insert(path, true);
+        }
+        while let Some(path) = self.retries.pop_due(now) {
+            self.suspects.entry(path.clone()).or_insert(false);
+            self.plan.insert(path);
+        }
+        if self.next_rescan <= now {
+            self.next_rescan = now + cx.config.limits.rescan;
+            self.scans_due.insert(None);
+        }
+        self.start_scan(cx);
+        while self.probes < cx.config.limits.probes && self.start_probe(cx, index)? {}
+        Ok(())
+    }
+
+    fn start_scan(&mut self, cx: &mut Context) {
+        if self.scan.is_some() {
+            return;
+        }
+        // `None`, everything, sorts first and stands for all the others.
+        let Some(within) = self.scans_due.pop_first() else { return };
+        if within.is_none() {
+            self.scans_due.clear();
+        }
+        let id = cx.start(Effect::Scan(self.id()));
+        cx.emit(Output::Scan { scan: id, folder: self.id(), within: within.clone() });
+        self.scan = Some(Scan { id, within, partial: false });
+    }
+
+    /// Starts one probe if there is something to look at. Returns whether it did.
+    fn start_probe<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<bool, I::Error> {
+        let limit = cx.config.limits.probe_paths;
+        let free = |path: &&RelPath| !self.locks.contains(*path);
+        let mut paths: Vec<RelPath> = self.suspects.keys().filter(free).take(limit).cloned().collect();
+        if paths.is_empty() {
+            let gone = |path: &&RelPath| self.may_be_gone(path, cx.now());
+            paths = self.missing.paths().filter(gone).filter(free).take(limit).cloned().collect();
+        }
+        if paths.is_empty() {
+            return Ok(false);
+        }
+        let mut asked = Vec::with_capacity(paths.len());
+        for path in &paths {
+            let deep = self.suspects.remove(path).unwrap_or(false);
+            if deep {
+                self.deep.insert(path.clone());
+            }
+            self.locks.insert(path.clone());
+            let known = if self.verifying { None } else { index.base(self.id(), path)?.map(|b| b.stat) };
+            asked.push((path.clone(), known));
+        }
+        let probe = cx.start(Effect::Probe(self.id(), paths));
+        cx.emit(Output::Probe { probe, folder: self.id(), paths: asked });
+        self.probes += 1;
+        Ok(true)
+    }
+
+    /// Whether a path that seems gone may be taken for deleted: what else is new has been seen, or takes too long.
+    fn may_be_gone(&self, path: &RelPath, now: Instant) -> bool {
+        let quiet = self.suspects.is_empty() && self.scan.is_none() && self.probes == 0 && self.hints.is_empty();
+        quiet || self.missing.get(path).is_some_and(|at| at <= now)
+    }
+
+    /// Part of a directory: what differs from base is suspect.
+    pub(crate) fn listed<I: Index>(
+        &mut self,
+        dir: &DirPath,
+        after: Option<Name>,
+        entries: &[(Name, Stat)],
+        last: bool,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let end = entries.last().map(|(name, _)| name.clone()).filter(|_| !last);
+        let mut bases: alloc::collections::BTreeMap<Name, Base> = alloc::collections::BTreeMap::new();
+        let mut from = after;
+        loop {
+            let page = index.base_children(self.id(), dir, from.as_ref(), PAGE)?;
+            let is_end =
+                page.len() < PAGE || end.as_ref().is_some_and(|end| page.last().is_some_and(|(n, _)| n >= end));
+            from = page.last().map(|(n, _)| n.clone());
+            bases.extend(page.into_iter().filter(|(n, _)| end.as_ref().is_none_or(|end| n <= end)));
+            if is_end {
+                break;
+            }
+        }
+        for (name, stat) in entries {
+            let base = bases.remove(name);
+            match dir.join(name) {
+                Err(_) => self.fail_name(dir, name, cx),
+                Ok(path) if stat.kind == StatKind::Other => self.fail_from_disk(&path, unsupported(), cx),
+                Ok(path) => {
+                    let reread = self.verifying && stat.kind == StatKind::File;
+                    if reread || base.is_none_or(|b| b.stat.differs(stat)) {
+                        self.suspects.entry(path).or_insert(false);
+                    }
+                }
+            }
+        }
+        for path in bases.keys().filter_map(|name| dir.join(name).ok()) {
+            self.missing.set_once(path, cx.now() + MOVE_WINDOW);
+        }
+        Ok(())
+    }
+
+    /// A directory could not be read.
+    pub(crate) fn unlisted(&mut self, dir: &DirPath, error: ItemError, cx: &mut Context) {
+        if let Some(scan) = &mut self.scan {
+            scan.partial = true;
+        }
+        match dir.as_path() {
+            Some(path) => self.fail_from_disk(&path.clone(), error, cx),
+            None => self.set_root(Err(error), cx),
+        }
+    }
+
+    /// A walk has ended.
+    pub(crate) fn scanned(&mut self, id: EffectId, outcome: Result<(), ItemError>, cx: &mut Context) {
+        let Some(scan) = self.scan.take_if(|s| s.id == id) else { return };
+        if outcome.is_ok() && scan.within.is_none() && !scan.partial && !self.state.scanned {
+            self.first_scan_ends = true;
+        }
+        self.set_root(outcome, cx);
+    }
+
+    /// Probed paths hold this.
+    pub(crate) fn probed<I: Index>(
+        &mut self,
+        paths: Vec<RelPath>,
+        outcome: Result<Vec<Result<Seen, ItemError>>, ItemError>,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        self.probes -= 1;
+        let answers = match outcome {
+            Ok(answers) => answers,
+            Err(error) => {
+                self.set_root(Err(error), cx);
+                paths.iter().for_each(|p| self.unlock(p));
+                return Ok(());
+            }
+        };
+        self.set_root(Ok(()), cx);
+        for (path, answer) in paths.into_iter().zip(answers) {
+            let deep = self.deep.remove(&path);
+            match answer {
+                Ok(seen) => {
+                    if self.trouble.get(&path).is_some_and(|t| t.from_disk) {
+                        self.recovered(&path);
+                    }
+                    if deep && matches!(seen, Seen::Dir(_)) {
+                        self.scans_due.insert(Some(path.clone()));
+                    }
+                    self.seen(&path, &seen, cx, index)?;
+                }
+                Err(error) => self.fail_from_disk(&path, error, cx),
+            }
+            self.unlock(&path);
+        }
+        Ok(())
+    }
+
+    fn seen<I: Index>(&mut self, path: &RelPath, seen: &Seen, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let base = index.base(self.id(), path)?;
+        if *seen == Seen::Absent && base.is_some() {
+            // The other end of a move may not have been seen yet: look again when it has.
+            self.missing.set_once(path.clone(), cx.now() + MOVE_WINDOW);
+            if !self.may_be_gone(path, cx.now()) {
+                return Ok(());
+            }
+        }
+        self.missing.remove(path);
+        let was_dir = base.as_ref().is_some_and(|b| b.stat.kind == StatKind::Dir);
+        if was_dir && !matches!(seen, Seen::Dir(_)) {
+            self.lose_children(path, cx, index)?;
+        }
+        let wanted = self.wanted(path, index)?;
+        let change = if self.copies.at(path).is_some() {
+            self.copy_change(path, base.as_ref(), seen, &wanted)
+        } else {
+            let row = self.row(path, index)?;
+            local_change(&row, base.as_ref(), seen, &wanted, !self.state.scanned)
+        };
+        let existed = base.is_some();
+        match change {
+            LocalChange::None => {}
+            LocalChange::Adopt(base) => {
+                index.put_base(self.id(), path, &base)?;
+                self.mark(path, index)?;
+            }
+            LocalChange::Forget => {
+                index.remove_base(self.id(), path)?;
+                self.mark(path, index)?;
+            }
+            LocalChange::Write { body, stat, saw } => {
+                self.write_local(path, body, stat, saw, cx, index)?;
+                self.tell_local(path, if existed { "changed" } else { "created" }, cx);
+            }
+            LocalChange::Delete { saw } => {
+                self.delete_local(path, saw, cx, index)?;
+                self.tell_local(path, "deleted", cx);
+            }
+        }
+        self.wake(path);
+        Ok(())
+    }
+
+    /// What a look at a path means where a conflict copy shows. The copy's version lives in another row.
+    fn copy_change(&self, path: &RelPath, base: Option<&Base>, seen: &Seen, wanted: &Wanted) -> LocalChange {
+        let shown = self.copies.at(path).map(|(_, loser)| loser.dot);
+        match (seen, base.and_then(|b| b.dot)) {
+            (Seen::Absent, Some(saw)) if Some(saw) == shown => LocalChange::Delete { saw },
+            (Seen::Absent, Some(_)) => LocalChange::Forget,
+            _ => local_change(&Row::default(), base, seen, wanted, false),
+        }
+    }
+
+    /// What was in a directory that is gone is gone too.
+    fn lose_children<I: Index>(&mut self, dir: &RelPath, cx: &Context, index: &mut I) -> Result<(), I::Error> {
+        let dir = DirPath::from(dir.clone());
+        let mut after: Option<Name> = None;
+        loop {
+            let page = index.base_children(self.id(), &dir, after.as_ref(), PAGE)?;
+            for path in page.iter().filter_map(|(name, _)| dir.join(name).ok()) {
+                self.missing.set_once(path, cx.now() + MOVE_WINDOW);
+            }
+            after = page.last().map(|(name, _)| name.clone());
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn tell_local(&self, path: &RelPath, change: &'static str, cx: &mut Context) {
+        cx.event(Event::LocalChange { folder: self.id(), path: path.clone(), change });
+    }
+
+    fn fail_from_disk(&mut self, path: &RelPath, error: ItemError, cx: &mut Context) {
+        self.fail(path, error, cx);
+        if let Some(trouble) = self.trouble.get_mut(path) {
+            trouble.from_disk = true;
+        }
+    }
+
+    fn fail_name(&mut self, dir: &DirPath, name: &Name, cx: &mut Context) {
+        let reason = alloc::format!("the path of {name:?} is too long to be synced");
+        if let Some(dir) = dir.as_path() {
+            self.fail_from_disk(&dir.clone(), ItemError { kind: ItemErrorKind::Name, reason }, cx);
+        }
+    }
+
+    /// Releases a path; whatever waited for it is planned again.
+    pub(super) fn unlock(&mut self, path: &RelPath) {
+        self.locks.remove(path);
+        self.wake(path);
+    }
+
+    /// Plans again what waits for `path`.
+    pub(super) fn wake(&mut self, path: &RelPath) {
+        if let Some(waiting) = self.blocked.remove(path) {
+            self.plan.extend(waiting);
+        }
+    }
+
+    /// The first full scan ends for good once everything it found has been looked at.
+    pub(super) fn end_first_scan(&mut self) {
+        if self.first_scan_ends && self.is_looked_at() && self.probes == 0 {
+            self.first_scan_ends = false;
+            self.state.scanned = true;
+            self.touch();
+        }
+        if self.verifying && self.is_looked_at() && self.probes == 0 {
+            self.verifying = false;
+        }
+    }
+
+    /// Where base says a version shows: what a local change replaces.
+    pub(super) fn rebase_dot<I: Index>(
+        &self,
+        path: &RelPath,
+        from: Dot,
+        to: Dot,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        if let Some(base) = index.base(self.id(), path)?.filter(|b| b.dot == Some(from)) {
+            index.put_base(self.id(), path, &Base { dot: Some(to), ..base })?;
+        }
+        Ok(())
+    }
+}
+
+impl Trouble {
+    /// Whether the item can be taken for settled by a plan that has nothing left to do.
+    pub(super) fn ends_with_plan(&self) -> bool {
+        !self.from_disk
+    }
+}
+
+fn unsupported() -> ItemError {
+    ItemError { kind: ItemErrorKind::Unsupported, reason: "not a file, directory or symbolic link".into() }
+}
+
+/// A directory's body, where base says it is one.
+pub(super) fn dir_mode(base: Option<&Base>) -> Option<u32> {
+    match base.map(|b| &b.body) {
+        Some(Body::Dir { mode }) => Some(*mode),
+        _ => None,
+    }
+}

@@ -1,0 +1,282 @@
+//! Contents on their way into this folder: begun, asked for, verified, staged.
+
+use super::Folder;
+use crate::context::{Context, Effect, Fetch, Fetching};
+use crate::error::{FetchError, ItemError};
+use crate::id::{ContentId, DeviceId};
+use crate::index::Index;
+use crate::input::{CopyError, FetchFailure};
+use crate::output::{Event, Output};
+use crate::path::RelPath;
+use crate::transfer::{Action, ChunkList, Slot, Verdict};
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::time::Duration;
+
+/// Places looked at for a local copy of a content.
+const HOLDERS: usize = 8;
+/// How long a device that was busy, or broke off, is left alone.
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Folder {
+    /// Whether `content` is staged; if not, it is on its way from now on.
+    pub(super) fn staged_or_begun<I: Index>(
+        &mut self,
+        content: ContentId,
+        size: u64,
+        path: &RelPath,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<bool, I::Error> {
+        let staged = self.staged.get(&content).filter(|s| s.size == size).cloned();
+        let resumes = staged.is_some();
+        if !self.transfers.want(content, size, path, staged) {
+            return Ok(self.transfers.get(content).is_some_and(|t| matches!(t.state, crate::transfer::State::Ready)));
+        }
+        if resumes || !self.copy_locally(content, cx, index)? {
+            self.transfers.enqueue(content, cx.config.limits.small_bytes);
+        }
+        Ok(false)
+    }
+
+    /// Starts a copy from a file of this device, if one holds the content.
+    fn copy_locally<I: Index>(
+        &mut self,
+        content: ContentId,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<bool, I::Error> {
+        let holders = index.holders(content, HOLDERS)?;
+        let free = |(folder, path): (_, &RelPath)| folder != self.id() || !self.locks.contains(path);
+        let Some((from_folder, from, base)) = holders.into_iter().find(|(f, p, _)| free((*f, p))) else {
+            return Ok(false);
+        };
+        self.transfers.set_busy(content, "copying");
+        let copy = cx.start(Effect::Copy(self.id(), content));
+        cx.emit(Output::Copy { copy, folder: self.id(), content, from_folder, from, expect: base.stat });
+        Ok(true)
+    }
+
+    /// Asks for what can be asked for. Every slot is charged with what it is asked.
+    pub(super) fn fetch_step(&mut self, slots: &mut [Slot], cx: &mut Context) {
+        if self.state.paused || self.root_error.is_some() {
+            return;
+        }
+        let limits = cx.config.limits.clone();
+        while let Some(action) = self.transfers.next(slots, &limits, cx.now()) {
+            let folder = self.id();
+            match action {
+                Action::Seal { content } => {
+                    let seal = cx.start(Effect::Seal(folder, content));
+                    cx.emit(Output::Seal { seal, folder, content });
+                }
+                Action::Finish { content, size } => {
+                    let finish = cx.start(Effect::Finish(folder, content));
+                    cx.emit(Output::Finish { finish, folder, content, size });
+                }
+                Action::List { slot, content, size } => {
+                    let (link, fetch) =
+                        self.ask(&mut slots[slot], ChunkList::max_len(size), Fetching::List(content), cx);
+                    cx.emit(Output::FetchList { fetch, link, folder, content, size });
+                }
+                Action::Batch { slot, items } => {
+                    let bytes = items.iter().map(|(_, size)| size).sum();
+                    let (link, fetch) = self.ask(&mut slots[slot], bytes, Fetching::Batch(items.clone()), cx);
+                    cx.emit(Output::FetchBatch { fetch, link, folder, items });
+                }
+                Action::Range { slot, content, size, range, offset, chunks } => {
+                    let what = Fetching::Range(content, range);
+                    let (link, fetch) = self.ask(&mut slots[slot], chunks.bytes(), what, cx);
+                    cx.emit(Output::FetchRange { fetch, link, folder, content, size, offset, chunks });
+                }
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        slot: &mut Slot,
+        bytes: u64,
+        what: Fetching,
+        cx: &mut Context,
+    ) -> (crate::id::LinkId, crate::id::EffectId) {
+        slot.outstanding += bytes;
+        let fetch = Fetch { folder: self.id(), link: slot.link, device: slot.device, bytes, what };
+        (slot.link, cx.start(Effect::Fetch(fetch)))
+    }
+
+    /// A local copy ended.
+    pub(crate) fn copied(&mut self, content: ContentId, outcome: Result<(), CopyError>, cx: &mut Context) {
+        match outcome {
+            Ok(()) => {
+                let size = self.transfers.get(content).map_or(0, |t| t.size);
+                cx.counters.copied_bytes += size;
+                self.ready(content);
+            }
+            Err(CopyError::Source) => self.transfers.enqueue(content, cx.config.limits.small_bytes),
+            Err(CopyError::Disk(error)) => self.disk_failed(content, &error, cx),
+        }
+    }
+
+    /// Small files arrived, or not.
+    pub(crate) fn batch_fetched(
+        &mut self,
+        items: Vec<(ContentId, u64)>,
+        outcomes: Vec<Result<(), FetchFailure>>,
+        device: DeviceId,
+        cx: &mut Context,
+    ) {
+        let broken = || Err(FetchFailure::Peer(FetchError::Broken));
+        let outcomes = outcomes.into_iter().chain(core::iter::repeat_with(broken));
+        for ((content, size), outcome) in items.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    cx.counters.fetched_bytes += size;
+                    self.arrivals.push(content);
+                    self.ready(content);
+                }
+                Err(FetchFailure::Peer(error)) => {
+                    self.peer_failed(content, device, error, cx);
+                    self.transfers.enqueue(content, cx.config.limits.small_bytes);
+                }
+                Err(FetchFailure::Disk(error)) => self.disk_failed(content, &error, cx),
+            }
+        }
+    }
+
+    /// A chunk list arrived, or not.
+    pub(crate) fn list_fetched<I: Index>(
+        &mut self,
+        content: ContentId,
+        outcome: Result<ChunkList, FetchFailure>,
+        device: DeviceId,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        match outcome {
+            Ok(list) => {
+                if let Some(record) = self.transfers.listed(content, list, device) {
+                    index.put_staged(self.id(), &record)?;
+                    self.staged.insert(content, record);
+                }
+            }
+            Err(FetchFailure::Peer(error)) => {
+                self.peer_failed(content, device, error, cx);
+                self.transfers.enqueue(content, cx.config.limits.small_bytes);
+            }
+            Err(FetchFailure::Disk(error)) => self.disk_failed(content, &error, cx),
+        }
+        Ok(())
+    }
+
+    /// Part of a large file arrived.
+    pub(crate) fn range_fetched(
+        &mut self,
+        content: ContentId,
+        range: Range<usize>,
+        chunks: u32,
+        error: Option<FetchFailure>,
+        device: DeviceId,
+        cx: &mut Context,
+    ) {
+        let now = cx.now();
+        let Some(ranges) = self.transfers.ranges_mut(content) else { return };
+        cx.counters.fetched_bytes += ranges.arrived(range, chunks as usize, now);
+        match error {
+            None => {}
+            Some(FetchFailure::Peer(error)) => self.peer_failed(content, device, error, cx),
+            Some(FetchFailure::Disk(error)) => self.disk_failed(content, &error, cx),
+        }
+    }
+
+    /// Written chunks are durable, or not.
+    pub(crate) fn sealed<I: Index>(
+        &mut self,
+        content: ContentId,
+        outcome: Result<(), ItemError>,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let size = self.transfers.get(content).map_or(0, |t| t.size);
+        let Some(ranges) = self.transfers.ranges_mut(content) else { return Ok(()) };
+        if let Some(record) = ranges.end_seal(content, size, outcome.is_ok(), cx.now()) {
+            index.put_staged(self.id(), &record)?;
+            self.staged.insert(content, record);
+        }
+        if let Err(error) = outcome {
+            self.disk_failed(content, &error, cx);
+        }
+        Ok(())
+    }
+
+    /// A large file was read back whole.
+    pub(crate) fn finished<I: Index>(
+        &mut self,
+        content: ContentId,
+        outcome: Result<bool, ItemError>,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let Some(transfer) = self.transfers.get(content) else { return Ok(()) };
+        let bytes = transfer.size;
+        match outcome {
+            Ok(true) => {
+                cx.event(Event::TransferCompleted { folder: self.id(), content, bytes });
+                self.arrivals.push(content);
+                self.ready(content);
+            }
+            // Every chunk matched its list, so the list is not this content's: whoever gave it is to blame.
+            Ok(false) => {
+                let supplier = self.transfers.ranges_mut(content).and_then(|r| r.supplier);
+                if let Some(device) = supplier {
+                    self.transfers.blame(content, device, Verdict::Bad);
+                    self.transfers.blame(content, device, Verdict::Bad);
+                }
+                self.restart(content, cx, index)?;
+            }
+            Err(error) => {
+                self.disk_failed(content, &error, cx);
+                self.restart(content, cx, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what is staged of a content and begins again.
+    fn restart<I: Index>(&mut self, content: ContentId, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        self.staged.remove(&content);
+        index.remove_staged(self.id(), content)?;
+        cx.emit(Output::Unstage { folder: self.id(), content });
+        self.transfers.set_busy(content, "waiting");
+        self.transfers.enqueue(content, cx.config.limits.small_bytes);
+        Ok(())
+    }
+
+    fn ready(&mut self, content: ContentId) {
+        if self.transfers.get(content).is_none() {
+            self.dropped.push(content);
+        }
+        let paths = self.transfers.set_ready(content);
+        self.plan.extend(paths);
+    }
+
+    fn peer_failed(&mut self, content: ContentId, device: DeviceId, error: FetchError, cx: &mut Context) {
+        cx.counters.fetch_errors += 1;
+        let verdict = match error {
+            FetchError::NotFound | FetchError::Changed | FetchError::Refused => Verdict::Lacks,
+            FetchError::BadHash => Verdict::Bad,
+            FetchError::Busy | FetchError::Broken => Verdict::Later(cx.now() + PAUSE),
+        };
+        self.transfers.blame(content, device, verdict);
+    }
+
+    /// The staging area could not be written: the items that want the content say so, and it is tried again.
+    fn disk_failed(&mut self, content: ContentId, error: &ItemError, cx: &mut Context) {
+        let Some(transfer) = self.transfers.get(content) else { return };
+        let paths: Vec<RelPath> = transfer.paths.iter().cloned().collect();
+        paths.iter().for_each(|path| self.fail(path, error.clone(), cx));
+        let retry = paths.iter().filter_map(|p| self.retries.get(p)).min();
+        self.transfers.enqueue(content, cx.config.limits.small_bytes);
+        self.transfers.delay(content, retry.unwrap_or(cx.now() + PAUSE));
+    }
+}

@@ -1,0 +1,568 @@
+//! Rows: what this device writes, what others bring, and what the tree shows of both.
+
+use super::Folder;
+use super::disk::dir_mode;
+use crate::context::Context;
+use crate::id::DeviceId;
+use crate::index::{
+    Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, Policy, Projection, Row, Stat, Value,
+    Vector, conflict_kind, may_purge, merge, project, reissue, winner,
+};
+use crate::output::{Conflict, Event};
+use crate::path::RelPath;
+use crate::plan::Wanted;
+use crate::time::WallTime;
+use crate::wire::WireRow;
+use alloc::{format, string::String, vec::Vec};
+
+/// Above this many losers the oldest are settled, so that a row stays small.
+const MAX_LOSERS: usize = 16;
+/// Paths held in memory for planning; beyond them the index alone remembers.
+const MAX_PLAN: usize = 8_192;
+/// Rows looked at in one step of a walk over all of them.
+const PAGE: usize = 256;
+
+/// What came of a batch of another device's rows.
+#[derive(Default)]
+pub(crate) struct Arrival {
+    /// Keys that were deleted and forgotten here.
+    pub(crate) gone: Vec<Key>,
+    /// Change numbers that only repeat what the sender holds.
+    pub(crate) echoes: Vec<u64>,
+    /// Whether a member's record changed.
+    pub(crate) members: bool,
+}
+
+impl Folder {
+    pub(super) fn row<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Row, I::Error> {
+        Ok(index.row(self.id(), &Key::Path(path.clone()))?.unwrap_or_default())
+    }
+
+    fn put<I: Index>(&mut self, key: &Key, row: &Row, index: &mut I) -> Result<u64, I::Error> {
+        let rev = self.next_rev();
+        index.put_row(self.id(), key, row, rev)?;
+        Ok(rev)
+    }
+
+    /// What a row shows.
+    fn projection<I: Index>(&self, path: &RelPath, row: &Row, index: &mut I) -> Result<Projection, I::Error> {
+        // A lone version that never met another cannot have lost to what is below it, unless it is a deletion.
+        let lone_file =
+            row.siblings.len() == 1 && row.is_live() && row.ctx.iter().all(|d| row.siblings.contains_key(&d));
+        let is_dir = matches!(winner(row, &self.state.policy), Some((_, Value { body: Body::Dir { .. }, .. })));
+        let live_below = !is_dir && !lone_file && index.live_below(self.id(), path)?;
+        Ok(project(row, live_below, &self.state.policy))
+    }
+
+    /// What shall be at `path`.
+    pub(super) fn wanted<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Wanted, I::Error> {
+        let row = self.row(path, index)?;
+        if let Some((dot, body)) = self.projection(path, &row, index)?.main {
+            return Ok(Wanted::Present { dot, body });
+        }
+        Ok(match self.copies.body_at(path) {
+            Some((dot, body)) => Wanted::Present { dot: Some(dot), body: body.clone() },
+            None => Wanted::Absent,
+        })
+    }
+
+    /// Notes that `path` may differ from what is wanted.
+    pub(super) fn mark<I: Index>(&mut self, path: &RelPath, index: &mut I) -> Result<(), I::Error> {
+        if index.mark_pending(self.id(), path)? {
+            self.pending_count += 1;
+        }
+        if self.plan.len() < MAX_PLAN {
+            self.plan.insert(path.clone());
+        } else {
+            self.pending_again = true;
+            self.pending_after.get_or_insert(None);
+        }
+        Ok(())
+    }
+
+    /// A version of the user's.
+    pub(super) fn write_local<I: Index>(
+        &mut self,
+        path: &RelPath,
+        body: Body,
+        stat: Stat,
+        saw: Option<Dot>,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let copied = self.copies.at(path).map(|(source, loser)| (source.clone(), loser.dot));
+        self.ensure_parents(path, cx, index)?;
+        let key = Key::Path(path.clone());
+        let mut row = self.row(path, index)?;
+        let dot = self.next_dot();
+        let mtime = match &body {
+            Body::File { mtime_ns, .. } => WallTime(*mtime_ns),
+            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => cx.at.wall,
+        };
+        row.write(dot, body.clone(), saw, mtime, cx.at.wall);
+        self.put(&key, &row, index)?;
+        index.put_base(self.id(), path, &Base { dot: Some(dot), body, stat })?;
+        self.after_row(path, &row, cx, index)?;
+        // An edited copy is an ordinary file from now on, and its version is no loser any more.
+        if let Some((source, loser)) = copied {
+            self.settle_loser(&source, loser, cx, index)?;
+        }
+        Ok(())
+    }
+
+    /// The user deleted the version `saw`, the path's own or a copy.
+    pub(super) fn delete_local<I: Index>(
+        &mut self,
+        path: &RelPath,
+        saw: Dot,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        index.remove_base(self.id(), path)?;
+        let copied = self.copies.at(path).map(|(source, _)| source.clone());
+        if let Some(source) = copied {
+            return self.settle_loser(&source, saw, cx, index);
+        }
+        let losers: Vec<(RelPath, Loser)> = self
+            .copies
+            .of(path)
+            .iter()
+            .cloned()
+            .map(|c| {
+                let loser = self.copies.at(&c).map(|(_, loser)| loser.clone());
+                (c, loser)
+            })
+            .filter_map(|(c, loser)| loser.map(|l| (c, l)))
+            .collect();
+        let mut row = self.row(path, index)?;
+        let keeps_name = winner(&row, &self.state.policy).is_some_and(|(dot, _)| dot == saw);
+        let dot = self.next_dot();
+        if keeps_name && !losers.is_empty() {
+            let replaced: Vec<Dot> = row.siblings.keys().copied().collect();
+            let prev = row.siblings.get(&saw).map_or([0; 8], |v| v.body.content_prefix());
+            let stamp = newest_stamp(&row, cx.at.wall);
+            row.settle(dot, Value { body: Body::Tomb, prev, stamp }, &replaced);
+        } else {
+            row.write(dot, Body::Tomb, Some(saw), cx.at.wall, cx.at.wall);
+        }
+        self.put(&Key::Path(path.clone()), &row, index)?;
+        self.after_row(path, &row, cx, index)?;
+        if keeps_name {
+            for (copy, loser) in losers {
+                self.make_ordinary(&copy, &loser, cx, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy whose winner was deleted is an ordinary file at its own name.
+    fn make_ordinary<I: Index>(
+        &mut self,
+        copy: &RelPath,
+        loser: &Loser,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let mut row = self.row(copy, index)?;
+        let dot = self.next_dot();
+        row.write(dot, loser.value.body.clone(), None, loser.value.stamp, cx.at.wall);
+        self.put(&Key::Path(copy.clone()), &row, index)?;
+        self.rebase_dot(copy, loser.dot, dot, index)?;
+        self.after_row(copy, &row, cx, index)?;
+        self.mark(copy, index)
+    }
+
+    /// Re-issues the winner of `source` in place of one loser, which counts as seen from now on.
+    fn settle_loser<I: Index>(
+        &mut self,
+        source: &RelPath,
+        loser: Dot,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let mut row = self.row(source, index)?;
+        let Some((main, value)) = winner(&row, &self.state.policy).map(|(d, v)| (d, v.clone())) else { return Ok(()) };
+        if !row.siblings.contains_key(&loser) || main == loser {
+            return Ok(());
+        }
+        let dot = self.next_dot();
+        row.settle(dot, value, &[main, loser]);
+        self.put(&Key::Path(source.clone()), &row, index)?;
+        self.rebase_dot(source, main, dot, index)?;
+        for copy in self.place_copies(source, index)? {
+            self.mark(&copy, index)?;
+        }
+        cx.audit(index, "conflict-settled", format!("folder {}: {}", self.state.name, source.display()))?;
+        self.mark(source, index)
+    }
+
+    /// A write below a directory that the rows do not show brings the directory back.
+    fn ensure_parents<I: Index>(&mut self, path: &RelPath, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        for dir in path.ancestors() {
+            let mut row = self.row(&dir, index)?;
+            if matches!(winner(&row, &self.state.policy), Some((_, Value { body: Body::Dir { .. }, .. }))) {
+                return Ok(());
+            }
+            let base = index.base(self.id(), &dir)?;
+            // A directory that has not been looked at yet writes its own row when it is.
+            let (Some(base), Some(mode)) = (&base, dir_mode(base.as_ref())) else { continue };
+            let (dot, body) = (self.next_dot(), Body::Dir { mode });
+            row.write(dot, body.clone(), base.dot, cx.at.wall, cx.at.wall);
+            self.put(&Key::Path(dir.clone()), &row, index)?;
+            index.put_base(self.id(), &dir, &Base { dot: Some(dot), body, stat: base.stat })?;
+            self.after_row(&dir, &row, cx, index)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over another device's rows. `known` is what that device knows.
+    pub(crate) fn arrive<I: Index>(
+        &mut self,
+        rows: Vec<WireRow>,
+        known: &Vector,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<Arrival, I::Error> {
+        let mut arrival = Arrival::default();
+        for WireRow { key, row: mut theirs } in rows {
+            self.refuse_removed(&mut theirs);
+            let mine = index.row(self.id(), &key)?;
+            let merged = merge(mine.as_ref().unwrap_or(&Row::default()), &self.state.knowledge, &theirs, known);
+            let forgotten =
+                mine.is_none() && merged.row.siblings.is_empty() && self.state.knowledge.covers(&merged.row.ctx);
+            if forgotten {
+                if !theirs.siblings.is_empty() {
+                    arrival.gone.push(key);
+                }
+                continue;
+            }
+            if !merged.mine_changed {
+                continue;
+            }
+            cx.counters.rows_received += 1;
+            let was_conflicted = mine.is_some_and(|m| m.is_conflicted());
+            let rev = self.put(&key, &merged.row, index)?;
+            if !merged.theirs_differs {
+                arrival.echoes.push(rev);
+            }
+            match &key {
+                Key::Member(device) => {
+                    self.set_member(*device, &merged.row);
+                    arrival.members = true;
+                }
+                Key::Path(path) => {
+                    self.after_row(path, &merged.row, cx, index)?;
+                    self.mark(path, index)?;
+                    if merged.row.is_conflicted() && !was_conflicted {
+                        self.tell_conflict(path, &merged.row, cx, index)?;
+                    }
+                }
+            }
+        }
+        Ok(arrival)
+    }
+
+    /// The peer has deleted and forgotten these keys.
+    pub(crate) fn gone<I: Index>(
+        &mut self,
+        keys: Vec<Key>,
+        known: &Vector,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        for key in keys {
+            let Some(mine) = index.row(self.id(), &key)? else { continue };
+            let merged = merge(&mine, &self.state.knowledge, &Row::default(), known);
+            if !merged.mine_changed {
+                continue;
+            }
+            self.put(&key, &merged.row, index)?;
+            if let Key::Path(path) = &key {
+                self.after_row(path, &merged.row, cx, index)?;
+                self.mark(path, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes of a removed device beyond its removal do not count.
+    fn refuse_removed(&self, row: &mut Row) {
+        let limits: Vec<_> = self
+            .members
+            .values()
+            .filter_map(|m| match &m.state {
+                MemberState::Removed { limit } => Some(limit),
+                MemberState::Active | MemberState::Retired => None,
+            })
+            .collect();
+        if !limits.is_empty() {
+            row.siblings.retain(|dot, _| limits.iter().all(|l| l.get(&dot.actor).is_none_or(|seq| dot.seq <= *seq)));
+        }
+    }
+
+    fn tell_conflict<I: Index>(
+        &self,
+        path: &RelPath,
+        row: &Row,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let kind = worst_kind(row);
+        if let Some(kind) = kind.filter(|k| *k != ConflictKind::Metadata) {
+            cx.event(Event::ConflictFound { folder: self.id(), path: path.clone(), kind });
+        }
+        let kind = kind.map_or_else(String::new, |k| format!("{k:?}").to_lowercase());
+        cx.audit(index, "conflict", format!("folder {}: {kind} at {}", self.state.name, path.display()))
+    }
+
+    /// What follows from a changed row: copies, implied directories, names that are taken or free again.
+    fn after_row<I: Index>(
+        &mut self,
+        path: &RelPath,
+        row: &Row,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        if row.is_conflicted() || !self.copies.of(path).is_empty() {
+            for copy in self.place_copies(path, index)? {
+                self.mark(&copy, index)?;
+            }
+            self.settle_oldest(path, cx, index)?;
+        }
+        if crate::index::looks_like_copy(&path.name()) {
+            let dir = path.parent();
+            let sources: Vec<RelPath> = self.copies.sources().filter(|s| s.parent() == dir).cloned().collect();
+            for source in sources {
+                for copy in self.place_copies(&source, index)? {
+                    self.mark(&copy, index)?;
+                }
+            }
+        }
+        for dir in path.ancestors() {
+            let parent = self.row(&dir, index)?;
+            if matches!(winner(&parent, &self.state.policy), Some((_, Value { body: Body::Dir { .. }, .. }))) {
+                break;
+            }
+            for copy in self.place_copies(&dir, index)? {
+                self.mark(&copy, index)?;
+            }
+            self.mark(&dir, index)?;
+        }
+        Ok(())
+    }
+
+    /// Finds where the losers of `source` show. Returns the paths where that has changed.
+    pub(super) fn place_copies<I: Index>(&mut self, source: &RelPath, index: &mut I) -> Result<Vec<RelPath>, I::Error> {
+        let row = self.row(source, index)?;
+        let losers = self.projection(source, &row, index)?.losers;
+        if losers.is_empty() && self.copies.of(source).is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut failure = None;
+        let (id, copies) = (self.state.id, &mut self.copies);
+        let changed = copies.set(source, losers, |copy| match index.row(id, &Key::Path(copy.clone())) {
+            Ok(row) => row.is_some_and(|r| r.is_live()),
+            Err(e) => {
+                failure = Some(e);
+                false
+            }
+        });
+        failure.map_or(Ok(changed), Err)
+    }
+
+    /// Keeps a row from growing without end: above a bound the oldest losers count as seen. They stay in the trash.
+    fn settle_oldest<I: Index>(&mut self, path: &RelPath, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let mut losers: Vec<(WallTime, Dot)> = self
+            .copies
+            .of(path)
+            .iter()
+            .filter_map(|c| self.copies.at(c))
+            .map(|(_, l)| (l.value.stamp, l.dot))
+            .collect();
+        losers.sort_unstable();
+        let extra = losers.len().saturating_sub(MAX_LOSERS);
+        for (_, dot) in losers.into_iter().take(extra) {
+            self.settle_loser(path, dot, cx, index)?;
+        }
+        Ok(())
+    }
+
+    /// The folder's conflicts, by path.
+    pub(crate) fn conflicts<I: Index>(
+        &self,
+        index: &mut I,
+        name_of: impl Fn(crate::id::Actor) -> String,
+    ) -> Result<Vec<Conflict>, I::Error> {
+        let sources: Vec<RelPath> = self.copies.sources().cloned().collect();
+        let mut out = Vec::new();
+        for path in sources {
+            let row = self.row(&path, index)?;
+            let winner = winner(&row, &self.state.policy).map_or_else(String::new, |(dot, _)| name_of(dot.actor));
+            let kind = worst_kind(&row).unwrap_or(ConflictKind::Structural);
+            out.push(Conflict { kind, winner, copies: self.copies.of(&path).into(), path });
+        }
+        Ok(out)
+    }
+
+    /// Changes who wins conflicts: whatever has several versions is looked at again.
+    pub(crate) fn set_policy<I: Index>(&mut self, policy: Policy, index: &mut I) -> Result<(), I::Error> {
+        self.state.policy = policy;
+        self.touch();
+        for path in index.conflicted(self.id())? {
+            for copy in self.place_copies(&path, index)? {
+                self.mark(&copy, index)?;
+            }
+            self.mark(&path, index)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the member rows.
+    pub(super) fn load_members<I: Index>(&mut self, index: &mut I) -> Result<(), I::Error> {
+        // Reserved keys come before every path.
+        let mut after: Option<Key> = None;
+        loop {
+            let page = index.rows_after(self.id(), after.as_ref(), PAGE)?;
+            after = page.last().map(|v| v.key.clone());
+            let is_last = page.len() < PAGE;
+            for v in page {
+                match v.key {
+                    Key::Member(device) => self.set_member(device, &v.row),
+                    Key::Path(_) => return Ok(()),
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn set_member(&mut self, device: DeviceId, row: &Row) {
+        match row.member() {
+            Some(member) => drop(self.members.insert(device, member)),
+            None => drop(self.members.remove(&device)),
+        }
+        self.purge_after = Some(None);
+    }
+
+    /// Writes a member's record, unless it says so already.
+    pub(crate) fn write_member<I: Index>(
+        &mut self,
+        device: DeviceId,
+        member: Member,
+        cx: &Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        if self.members.get(&device) == Some(&member) {
+            return Ok(());
+        }
+        let key = Key::Member(device);
+        let mut row = index.row(self.id(), &key)?.unwrap_or_default();
+        let replaced: Vec<Dot> = row.siblings.keys().copied().collect();
+        let stamp = newest_stamp(&row, cx.at.wall);
+        let dot = self.next_dot();
+        row.settle(dot, Value { body: Body::Member(member), prev: [0; 8], stamp }, &replaced);
+        self.put(&key, &row, index)?;
+        self.set_member(device, &row);
+        Ok(())
+    }
+
+    /// Forgets a page of tombstones that everybody has applied. Returns whether there is more to look at.
+    pub(super) fn purge_step<I: Index>(&mut self, cx: &Context, index: &mut I) -> Result<bool, I::Error> {
+        let Some(after) = self.purge_after.take() else { return Ok(false) };
+        let me = cx.config.device;
+        let active = self.members.iter().filter(|(_, m)| m.state == MemberState::Active).map(|(d, _)| *d);
+        let unknown = Vector::default();
+        let applied: Vec<Vector> =
+            active
+                .map(|d| {
+                    if d == me {
+                        &self.state.applied
+                    } else {
+                        self.state.peers.get(&d).map_or(&unknown, |p| &p.applied)
+                    }
+                })
+                .cloned()
+                .collect();
+        if applied.iter().any(Vector::is_empty) {
+            return Ok(false);
+        }
+        let page = index.tombs_after(self.id(), after.as_ref(), PAGE)?;
+        let last = page.last().cloned();
+        let is_end = page.len() < PAGE;
+        for key in page {
+            let Some(path) = key.as_path() else { continue };
+            let Some(row) = index.row(self.id(), &key)? else { continue };
+            if may_purge(&row, applied.iter()) && index.base(self.id(), path)?.is_none() {
+                index.remove_row(self.id(), &key)?;
+                self.state.purge_rev = self.state.rev;
+                self.touch();
+            }
+        }
+        self.purge_after = Some(last).filter(|_| !is_end);
+        Ok(!is_end)
+    }
+
+    /// Looks for tombstones to forget once more.
+    pub(crate) fn purge_again(&mut self) {
+        self.purge_after = Some(None);
+    }
+
+    /// Goes on as a new actor in a new epoch: this database may have issued dots that it has forgotten. Own dots that
+    /// no peer has confirmed are issued again.
+    pub(crate) fn renew<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let (old, acked) = (self.state.actor, self.state.acked);
+        self.state.actor = cx.draw_actor();
+        self.state.epoch = cx.rng.next_u64();
+        self.state.seq = 0;
+        self.state.acked = 0;
+        self.state.knowledge.truncate(old, acked);
+        self.state.applied.truncate(old, acked);
+        self.touch();
+        let mut after: Option<Key> = None;
+        loop {
+            let page = index.rows_after(self.id(), after.as_ref(), PAGE)?;
+            after = page.last().map(|v| v.key.clone());
+            let is_end = page.len() < PAGE;
+            for mut v in page {
+                let doubtful: Vec<Dot> =
+                    v.row.siblings.keys().filter(|d| d.actor == old && d.seq > acked).copied().collect();
+                let mut issued = Vec::new();
+                let changed = reissue(&mut v.row, old, acked, || {
+                    let dot = self.next_dot();
+                    issued.push(dot);
+                    dot
+                });
+                if changed {
+                    self.put(&v.key, &v.row, index)?;
+                    if let Key::Path(path) = &v.key {
+                        for (from, to) in doubtful.iter().zip(&issued) {
+                            self.rebase_dot(path, *from, *to, index)?;
+                        }
+                        let changed = self.place_copies(path, index)?;
+                        changed.iter().try_for_each(|copy| self.mark(copy, index))?;
+                        self.mark(path, index)?;
+                    }
+                }
+            }
+            if is_end {
+                break;
+            }
+        }
+        let detail = format!("folder {}: writing as {} from now on", self.state.name, self.state.actor);
+        cx.audit(index, "new-actor", detail)
+    }
+}
+
+/// The most serious disagreement among live versions, with the deletions beside them.
+fn worst_kind(row: &Row) -> Option<ConflictKind> {
+    let bodies: Vec<&Body> = row.siblings.values().map(|v| &v.body).collect();
+    let pairs = bodies.iter().enumerate().flat_map(|(i, a)| bodies[i + 1..].iter().map(move |b| conflict_kind(a, b)));
+    pairs.max()
+}
+
+/// A stamp that ranks above everything here.
+fn newest_stamp(row: &Row, now: WallTime) -> WallTime {
+    let newest = row.siblings.values().map(|v| WallTime(v.stamp.0.saturating_add(1))).max();
+    newest.map_or(now, |n| n.max(now))
+}

@@ -1,0 +1,48 @@
+//! What a folder does of itself after each input: look, plan, fetch, settle.
+
+use super::Folder;
+use crate::context::Context;
+use crate::index::Index;
+use crate::time::{Instant, Timer};
+use crate::transfer::Slot;
+
+impl Folder {
+    /// Goes one bounded step further. `slots` are the devices that can be asked for contents.
+    pub(crate) fn work<I: Index>(
+        &mut self,
+        slots: &mut [Slot],
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        self.look(cx, index)?;
+        self.end_first_scan();
+        self.plan_step(cx, index)?;
+        self.fetch_step(slots, cx);
+        for content in core::mem::take(&mut self.dropped) {
+            cx.emit(crate::output::Output::Unstage { folder: self.id(), content });
+        }
+        if self.is_applied() && self.root_error.is_none() && self.state.applied != self.state.knowledge {
+            self.state.applied = self.state.knowledge.clone();
+            self.touch();
+            self.purge_again();
+        }
+        // Waiting to be applied is no reason to hurry: deletions are forgotten when all is quiet.
+        if self.is_applied() && self.is_looked_at() {
+            cx.more |= self.purge_step(cx, index)?;
+        }
+        self.show_state(cx);
+        self.store(index)
+    }
+
+    /// When this folder wants to be woken.
+    pub(crate) fn deadline(&self, cx: &Context) -> Option<(Instant, Timer)> {
+        if self.state.paused {
+            return None;
+        }
+        let disk = self.disk_deadline(cx.now()).map(|at| (at, Timer::Settle));
+        let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Stall));
+        let seal =
+            self.transfers.seal_deadline(&cx.config.limits).filter(|at| *at > cx.now()).map(|at| (at, Timer::Seal));
+        [disk, delayed, seal].into_iter().flatten().min()
+    }
+}

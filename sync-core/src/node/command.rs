@@ -1,0 +1,239 @@
+//! What people and programs ask for.
+
+use super::{Node, Peer};
+use crate::error::CloseCode;
+use crate::folder::Folder;
+use crate::id::{Actor, DeviceId, FolderId, LinkId, PublicKey, RequestId};
+use crate::index::{FolderState, Index, Member, MemberState, PeerRecord, Policy, Vector};
+use crate::input::{Command, PolicyChoice};
+use crate::output::{Answer, Output, Refusal};
+use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, format, string::String, vec::Vec};
+
+/// What a command comes to: an answer or a refusal, unless the index fails.
+type Outcome<E> = Result<Result<Answer, Refusal>, E>;
+
+fn refused<E>(reason: &str) -> Outcome<E> {
+    Ok(Err(Refusal { reason: reason.into() }))
+}
+
+/// A folder that nobody has written to here.
+fn begin(id: FolderId, name: String, root: Box<[u8]>, actor: Actor, epoch: u64) -> FolderState {
+    FolderState {
+        id,
+        name,
+        root,
+        policy: Policy::default(),
+        paused: false,
+        actor,
+        seq: 0,
+        rev: 0,
+        epoch,
+        knowledge: Vector::default(),
+        applied: Vector::default(),
+        purge_rev: 0,
+        acked: 0,
+        peers: BTreeMap::new(),
+        scanned: false,
+    }
+}
+
+impl Node {
+    pub(super) fn command<I: Index>(
+        &mut self,
+        request: RequestId,
+        command: Command,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let stops = matches!(command, Command::Shutdown);
+        let answer = self.carry_out(command, index)?;
+        self.cx.emit(Output::Reply { request, answer });
+        if stops {
+            self.say_goodbye();
+            self.cx.emit(Output::Stop);
+        }
+        Ok(())
+    }
+
+    fn carry_out<I: Index>(&mut self, command: Command, index: &mut I) -> Outcome<I::Error> {
+        match command {
+            Command::ShareFolder { folder, name, root } => {
+                if self.folders.contains_key(&folder) {
+                    return refused("this folder is shared already");
+                }
+                self.add_folder(folder, name, root, index)?;
+            }
+            Command::Pair { device, key, name, addr, folder, folder_name, root } => {
+                if !self.folders.contains_key(&folder) {
+                    let Some(root) = root else { return refused("the folder is not shared here any more") };
+                    self.add_folder(folder, folder_name, root, index)?;
+                }
+                self.pair(device, key, name, addr, folder, index)?;
+            }
+            Command::Audit { kind, detail } => self.cx.audit(index, &kind, detail)?,
+            Command::RemoveFolder(folder) => {
+                if self.folders.remove(&folder).is_none() {
+                    return refused("no such folder");
+                }
+                index.remove_folder(folder)?;
+                self.cx.emit(Output::CloseFolder { folder });
+                self.drop_exchanges(folder);
+            }
+            Command::PauseFolder(folder, paused) => match self.folders.get_mut(&folder) {
+                Some(f) => {
+                    f.state.paused = paused;
+                    f.touch();
+                }
+                None => return refused("no such folder"),
+            },
+            Command::SetPolicy(folder, choice) => return self.set_policy(folder, &choice, index),
+            Command::VerifyFolder(folder) => match self.folders.get_mut(&folder) {
+                Some(f) => f.verify(),
+                None => return refused("no such folder"),
+            },
+            Command::RemoveDevice(device) => return self.remove_device(device, index),
+            Command::RetireDevice(device) => {
+                if !self.peers.contains_key(&device) {
+                    return refused("no such device");
+                }
+                self.change_member(device, index, |m, _| m.state = MemberState::Retired)?;
+                self.cx.audit(index, "device-retired", format!("{device}"))?;
+            }
+            Command::RenameDevice(device, name) => {
+                let Some(peer) = self.peers.get_mut(&device) else { return refused("no such device") };
+                peer.record.name.clone_from(&name);
+                index.put_peer(&peer.record)?;
+                self.change_member(device, index, |m, _| m.name.clone_from(&name))?;
+            }
+            Command::DialNow(device) => match self.peers.get_mut(&device) {
+                Some(peer) => peer.dialer.nudge(self.cx.at.now),
+                None => return refused("no such device"),
+            },
+            Command::Why(folder, path) => match self.folders.get(&folder) {
+                Some(f) => return Ok(Ok(Answer::Why(f.why(&path, index)?))),
+                None => return refused("no such folder"),
+            },
+            Command::Conflicts(folder) => {
+                let Some(f) = self.folders.get(&folder) else { return refused("no such folder") };
+                let names = |actor| self.name_of(f, actor);
+                return Ok(Ok(Answer::Conflicts(f.conflicts(index, names)?)));
+            }
+            Command::Shutdown => {}
+        }
+        Ok(Ok(Answer::Ok))
+    }
+
+    fn add_folder<I: Index>(
+        &mut self,
+        id: FolderId,
+        name: String,
+        root: Box<[u8]>,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let (actor, epoch) = (self.cx.draw_actor(), self.cx.rng.next_u64());
+        let state = begin(id, name, root, actor, epoch);
+        index.put_folder(&state)?;
+        let folder = Folder::load(state, &mut self.cx, index)?;
+        self.folders.insert(id, folder);
+        self.write_own_record(id, index)
+    }
+
+    /// This device's own record in a folder names every actor it writes as.
+    pub(super) fn write_own_record<I: Index>(&mut self, id: FolderId, index: &mut I) -> Result<(), I::Error> {
+        let Some(f) = self.folders.get_mut(&id) else { return Ok(()) };
+        let config = &self.cx.config;
+        let actors = BTreeSet::new();
+        let empty = Member { key: config.key, name: config.name.clone(), state: MemberState::Active, actors };
+        let mut member = f.members.get(&config.device).cloned().unwrap_or(empty);
+        member.actors.insert(f.state.actor);
+        member.name.clone_from(&config.name);
+        f.write_member(config.device, member, &self.cx, index)
+    }
+
+    fn pair<I: Index>(
+        &mut self,
+        device: DeviceId,
+        key: PublicKey,
+        name: String,
+        addr: Option<String>,
+        folder: FolderId,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let known = self.peers.get(&device).map(|p| p.record.addrs.clone()).unwrap_or_default();
+        let mut addrs: Vec<String> = addr.into_iter().collect();
+        addrs.extend(known.into_iter().filter(|a| !addrs.contains(a)).collect::<Vec<_>>());
+        let record = PeerRecord { id: device, key, name: name.clone(), addrs, removed: false };
+        index.put_peer(&record)?;
+        let peer = self.peers.entry(device).or_insert_with(|| Peer::new(record.clone()));
+        peer.record = record;
+        peer.dialer.nudge(self.cx.at.now);
+        let link = peer.link;
+        if let Some(f) = self.folders.get_mut(&folder) {
+            let empty = Member { key, name, state: MemberState::Active, actors: BTreeSet::new() };
+            let mut member = f.members.get(&device).cloned().unwrap_or(empty);
+            member.state = MemberState::Active;
+            f.write_member(device, member, &self.cx, index)?;
+            let detail = format!("{} ({device}) in folder {}", self.peers[&device].record.name, f.state.name);
+            self.cx.audit(index, "paired", detail)?;
+        }
+        if let Some(link) = link {
+            self.offer(link, folder);
+        }
+        Ok(())
+    }
+
+    fn set_policy<I: Index>(&mut self, folder: FolderId, choice: &PolicyChoice, index: &mut I) -> Outcome<I::Error> {
+        let Some(f) = self.folders.get_mut(&folder) else { return refused("no such folder") };
+        let actors = |d: DeviceId| f.members.get(&d).map(|m| m.actors.iter().copied().collect()).unwrap_or_default();
+        let policy = choice.resolve(actors);
+        f.set_policy(policy, index)?;
+        Ok(Ok(Answer::Ok))
+    }
+
+    fn remove_device<I: Index>(&mut self, device: DeviceId, index: &mut I) -> Outcome<I::Error> {
+        let Some(peer) = self.peers.get_mut(&device) else { return refused("no such device") };
+        peer.record.removed = true;
+        index.put_peer(&peer.record)?;
+        self.change_member(device, index, |m, knowledge| {
+            let limit = m.actors.iter().map(|a| (*a, knowledge.seq(*a))).collect();
+            m.state = MemberState::Removed { limit };
+        })?;
+        self.cx.audit(index, "device-removed", format!("{device}"))?;
+        let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.device == device).map(|(id, _)| *id).collect();
+        for link in links {
+            self.hang_up(link, CloseCode::NotAuthorised, "this device was removed");
+        }
+        Ok(Ok(Answer::Ok))
+    }
+
+    /// Changes a device's record in every folder it is in.
+    fn change_member<I: Index>(
+        &mut self,
+        device: DeviceId,
+        index: &mut I,
+        change: impl Fn(&mut Member, &Vector),
+    ) -> Result<(), I::Error> {
+        for f in self.folders.values_mut() {
+            if let Some(mut member) = f.members.get(&device).cloned() {
+                change(&mut member, &f.state.knowledge);
+                f.write_member(device, member, &self.cx, index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_exchanges(&mut self, folder: FolderId) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            let held = self.links.get_mut(&link).and_then(|l| l.exchanges.remove(&folder)).is_some();
+            if held {
+                self.say(link, crate::input::Lane::Control, &crate::wire::Message::FolderGone(folder));
+            }
+        }
+    }
+
+    /// Whose actor it is.
+    fn name_of(&self, folder: &Folder, actor: Actor) -> String {
+        let member = folder.members.values().find(|m| m.actors.contains(&actor));
+        member.map_or_else(|| format!("{actor}"), |m| m.name.clone())
+    }
+}

@@ -1,0 +1,163 @@
+//! Local change: the disk against base. Rows may be ahead of the disk, so they never enter into what counts as a
+//! change, only into what it means.
+
+use super::step::Wanted;
+use crate::index::{Base, Body, Dot, Row, Stat};
+use crate::input::Seen;
+
+/// What a look at the disk means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalChange {
+    /// What base says is there.
+    None,
+    /// The same version, or another live one that was already here: base follows the disk.
+    Adopt(Base),
+    /// Absent, as is wanted, or as another device will have to bring it back.
+    Forget,
+    /// A version of the user's, replacing `saw`.
+    Write {
+        /// What it holds.
+        body: Body,
+        /// Its fingerprint.
+        stat: Stat,
+        /// The version the user had before.
+        saw: Option<Dot>,
+    },
+    /// The user deleted this version.
+    Delete {
+        /// The version the user had before.
+        saw: Dot,
+    },
+}
+
+/// What a look at the disk found, as a version's body. `known` is the body whose fingerprint still holds where the
+/// file was not read.
+pub fn body_of(seen: &Seen, known: Option<&Body>) -> Option<(Body, Stat)> {
+    match seen {
+        Seen::Absent => None,
+        Seen::Dir(stat) => Some((Body::Dir { mode: stat.mode }, *stat)),
+        Seen::File(stat, Some(content)) => {
+            let (content, size) = (*content, stat.size);
+            Some((Body::File { content, size, mtime_ns: stat.mtime_ns, mode: stat.mode }, *stat))
+        }
+        Seen::File(stat, None) => known.map(|body| (body.clone(), *stat)),
+        Seen::Symlink(stat, target) => Some((Body::Symlink { target: target.clone() }, *stat)),
+    }
+}
+
+/// Reads a look at the disk. `first_scan` is whether no scan has completed since the database began: then a file
+/// without a base may be a leftover of what others deleted meanwhile.
+pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted, first_scan: bool) -> LocalChange {
+    let Some((body, stat)) = body_of(seen, base.map(|b| &b.body)) else {
+        return gone(row, base);
+    };
+    match base {
+        Some(base) if !differs(&base.body, &body) && base.stat == stat => LocalChange::None,
+        Some(base) if !differs(&base.body, &body) => LocalChange::Adopt(Base { stat, ..base.clone() }),
+        Some(base) => match already_here(row, wanted, &body) {
+            // A change of metadata alone is the user's, even where it makes the file equal to another version.
+            Some(dot) if !base.body.same_content(&body) => LocalChange::Adopt(Base { dot, body, stat }),
+            _ => LocalChange::Write { body, stat, saw: base.dot },
+        },
+        None => match already_here(row, wanted, &body) {
+            Some(dot) => LocalChange::Adopt(Base { dot, body, stat }),
+            None if first_scan && is_leftover(row, &body) => LocalChange::Adopt(Base { dot: None, body, stat }),
+            None => LocalChange::Write { body, stat, saw: None },
+        },
+    }
+}
+
+/// Nothing is at the path.
+fn gone(row: &Row, base: Option<&Base>) -> LocalChange {
+    match base.map(|b| b.dot) {
+        None => LocalChange::None,
+        // A version that somebody has replaced meanwhile: the replacement comes, and wins over the deletion.
+        Some(Some(saw)) if row.siblings.contains_key(&saw) => LocalChange::Delete { saw },
+        Some(_) => LocalChange::Forget,
+    }
+}
+
+/// Whether two bodies differ in anything that travels. Times of links and directories do not.
+fn differs(a: &Body, b: &Body) -> bool {
+    a != b
+}
+
+/// The version that a disk equal to it already shows: the wanted one, else any live sibling. The inner `None` is a
+/// directory that only its descendants imply.
+fn already_here(row: &Row, wanted: &Wanted, body: &Body) -> Option<Option<Dot>> {
+    if let Wanted::Present { dot, body: wanted } = wanted
+        && wanted.same_content(body)
+    {
+        return Some(*dot);
+    }
+    row.siblings.iter().find(|(_, v)| v.body.is_live() && v.body.same_content(body)).map(|(dot, _)| Some(*dot))
+}
+
+/// Whether the row says that exactly this was deleted.
+fn is_leftover(row: &Row, body: &Body) -> bool {
+    let deleted = |prev: &[u8; 8]| *prev == body.content_prefix();
+    !row.is_live() && row.siblings.values().any(|v| deleted(&v.prev))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Actor, ContentId};
+    use crate::index::StatKind;
+    use crate::time::WallTime;
+
+    const STAT: Stat = Stat { kind: StatKind::File, inode: 1, size: 3, mtime_ns: 5, ctime_ns: 5, mode: 0o644 };
+
+    fn file(text: &str) -> Body {
+        Body::File { content: ContentId::of(text.as_bytes()), size: 3, mtime_ns: 5, mode: 0o644 }
+    }
+
+    fn dot(actor: u64, seq: u64) -> Dot {
+        Dot { actor: Actor(actor), seq }
+    }
+
+    fn row_of(writes: &[(Dot, Body, Option<Dot>)]) -> Row {
+        let mut row = Row::default();
+        for (dot, body, saw) in writes {
+            row.write(*dot, body.clone(), *saw, WallTime(1), WallTime(9));
+        }
+        row
+    }
+
+    fn seen(text: &str) -> Seen {
+        Seen::File(STAT, Some(ContentId::of(text.as_bytes())))
+    }
+
+    #[test]
+    fn old_bytes_on_disk_are_no_edit() {
+        let row = row_of(&[(dot(1, 1), file("old"), None), (dot(2, 1), file("new"), Some(dot(1, 1)))]);
+        let base = Base { dot: Some(dot(1, 1)), body: file("old"), stat: STAT };
+        let wanted = Wanted::Present { dot: Some(dot(2, 1)), body: file("new") };
+        assert_eq!(local_change(&row, Some(&base), &seen("old"), &wanted, false), LocalChange::None);
+        assert_eq!(local_change(&row, Some(&base), &Seen::Absent, &wanted, false), LocalChange::Forget);
+    }
+
+    #[test]
+    fn a_recreated_file_is_new_unless_the_database_is() {
+        let row = row_of(&[(dot(1, 1), file("x"), None), (dot(1, 2), Body::Tomb, Some(dot(1, 1)))]);
+        let write = local_change(&row, None, &seen("x"), &Wanted::Absent, false);
+        assert_eq!(write, LocalChange::Write { body: file("x"), stat: STAT, saw: None });
+        let leftover = local_change(&row, None, &seen("x"), &Wanted::Absent, true);
+        assert_eq!(leftover, LocalChange::Adopt(Base { dot: None, body: file("x"), stat: STAT }));
+        let other = local_change(&row, None, &seen("y"), &Wanted::Absent, true);
+        assert!(matches!(other, LocalChange::Write { .. }), "what was never deleted is never dropped");
+    }
+
+    #[test]
+    fn equal_bytes_adopt_and_touches_write() {
+        let row = row_of(&[(dot(2, 1), file("x"), None)]);
+        let wanted = Wanted::Present { dot: Some(dot(2, 1)), body: file("x") };
+        let adopt = LocalChange::Adopt(Base { dot: Some(dot(2, 1)), body: file("x"), stat: STAT });
+        assert_eq!(local_change(&row, None, &seen("x"), &wanted, false), adopt);
+        let base = Base { dot: Some(dot(2, 1)), body: file("x"), stat: STAT };
+        let touched = Stat { mtime_ns: 6, ..STAT };
+        let look = Seen::File(touched, Some(ContentId::of(b"x")));
+        let change = local_change(&row, Some(&base), &look, &wanted, false);
+        assert!(matches!(change, LocalChange::Write { saw: Some(_), .. }), "{change:?}");
+    }
+}

@@ -1,0 +1,179 @@
+//! A large file on its way, chunk by chunk: what is asked for, what is written, what is durable.
+
+use super::bits::Bits;
+use super::list::ChunkList;
+use crate::id::{ContentId, DeviceId};
+use crate::index::Staged;
+use crate::time::Instant;
+use core::ops::Range;
+
+/// Progress of one large file. Chunks go from missing over asked and written to sealed; only sealed ones survive a
+/// crash.
+#[derive(Clone, Debug)]
+pub struct Ranges {
+    /// The chunks.
+    pub list: ChunkList,
+    /// Who gave the list: blamed if the whole file turns out wrong.
+    pub supplier: Option<DeviceId>,
+    asked: Bits,
+    written: Bits,
+    sealed: Bits,
+    /// What was written when the seal now under way was asked for.
+    sealing: Option<Bits>,
+    written_bytes: u64,
+    total_bytes: u64,
+    unsealed_bytes: u64,
+    unsealed_since: Option<Instant>,
+    /// No chunk before this one is missing.
+    frontier: usize,
+    /// Bytes that were sealed before this start.
+    pub resumed_bytes: u64,
+}
+
+impl Ranges {
+    /// Progress of a file of which `sealed` is durable.
+    pub fn new(list: ChunkList, sealed: &[u8], supplier: Option<DeviceId>) -> Self {
+        let sealed = Bits::from_bytes(sealed, list.len());
+        let resumed_bytes = sealed.iter().map(|i| list.chunk_len(i)).sum();
+        Self {
+            supplier,
+            asked: sealed.clone(),
+            written: sealed.clone(),
+            sealed,
+            sealing: None,
+            written_bytes: resumed_bytes,
+            total_bytes: list.bytes(),
+            unsealed_bytes: 0,
+            unsealed_since: None,
+            frontier: 0,
+            resumed_bytes,
+            list,
+        }
+    }
+
+    /// The next run of missing chunks, of at most `max_bytes` or one chunk, and its offset in bytes. They count as
+    /// asked for from now on.
+    pub fn ask(&mut self, max_bytes: u64) -> Option<(Range<usize>, u64)> {
+        let start = self.asked.first_clear(self.frontier)?;
+        self.frontier = start;
+        let mut end = start;
+        let mut bytes = 0;
+        while end < self.list.len() && !self.asked.get(end) {
+            let len = self.list.chunk_len(end);
+            if end > start && bytes + len > max_bytes {
+                break;
+            }
+            self.asked.set(end);
+            bytes += len;
+            end += 1;
+        }
+        let offset = (0..start).map(|i| self.list.chunk_len(i)).sum();
+        Some((start..end, offset))
+    }
+
+    /// Whether any chunk has not been asked for.
+    pub fn has_missing(&self) -> bool {
+        self.asked.first_clear(self.frontier).is_some()
+    }
+
+    /// Of a range asked for, the first `verified` chunks are written; the rest is missing again. Returns the bytes
+    /// written.
+    pub fn arrived(&mut self, range: Range<usize>, verified: usize, now: Instant) -> u64 {
+        let split = range.start + verified.min(range.len());
+        let mut bytes = 0;
+        for i in range.start..split {
+            if !self.written.get(i) {
+                self.written.set(i);
+                bytes += self.list.chunk_len(i);
+            }
+        }
+        (split..range.end).for_each(|i| self.asked.clear(i));
+        if split < range.end {
+            self.frontier = self.frontier.min(split);
+        }
+        self.written_bytes += bytes;
+        self.unsealed_bytes += bytes;
+        if bytes > 0 && self.unsealed_since.is_none() {
+            self.unsealed_since = Some(now);
+        }
+        bytes
+    }
+
+    /// Bytes written.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Whether every chunk is written.
+    pub fn is_complete(&self) -> bool {
+        self.written_bytes == self.total_bytes
+    }
+
+    /// When what is written must be made durable: at once if `max_bytes` wait.
+    pub fn seal_due(&self, max_bytes: u64, max_age: core::time::Duration) -> Option<Instant> {
+        let since = self.unsealed_since.filter(|_| self.sealing.is_none())?;
+        Some(if self.unsealed_bytes >= max_bytes { since } else { since + max_age })
+    }
+
+    /// A seal begins.
+    pub fn begin_seal(&mut self) {
+        self.sealing = Some(self.written.clone());
+        self.unsealed_bytes = 0;
+        self.unsealed_since = None;
+    }
+
+    /// A seal ended. Returns the record that a restart resumes from, if it succeeded.
+    pub fn end_seal(&mut self, content: ContentId, size: u64, ok: bool, now: Instant) -> Option<Staged> {
+        let written = self.sealing.take()?;
+        if !ok {
+            self.unsealed_since = Some(now);
+            return None;
+        }
+        self.sealed = written;
+        Some(self.record(content, size))
+    }
+
+    /// The record that a restart resumes from.
+    pub fn record(&self, content: ContentId, size: u64) -> Staged {
+        Staged { content, size, list: self.list.clone(), sealed: self.sealed.as_bytes().into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    fn list(lens: &[u32]) -> ChunkList {
+        let mut list = ChunkList::default();
+        lens.iter().for_each(|len| list.push(*len, [0; 32]));
+        list
+    }
+
+    #[test]
+    fn a_range_cut_short_is_asked_for_again_from_where_it_ended() {
+        let mut ranges = Ranges::new(list(&[10, 10, 10, 10, 10]), &[], None);
+        assert_eq!(ranges.ask(30), Some((0..3, 0)));
+        assert_eq!(ranges.ask(30), Some((3..5, 30)));
+        assert_eq!(ranges.ask(30), None);
+        assert_eq!(ranges.arrived(0..3, 1, Instant(0)), 10);
+        assert_eq!(ranges.ask(30), Some((1..3, 10)));
+        assert_eq!(ranges.arrived(1..3, 2, Instant(0)) + ranges.arrived(3..5, 2, Instant(0)), 40);
+        assert!(ranges.is_complete());
+    }
+
+    #[test]
+    fn only_what_was_written_before_a_seal_survives() {
+        let mut ranges = Ranges::new(list(&[10, 10, 10]), &[], None);
+        ranges.ask(10);
+        ranges.arrived(0..1, 1, Instant(5));
+        assert_eq!(ranges.seal_due(100, Duration::from_micros(7)), Some(Instant(12)));
+        ranges.begin_seal();
+        ranges.ask(10);
+        ranges.arrived(1..2, 1, Instant(6));
+        let staged = ranges.end_seal(ContentId([0; 32]), 30, true, Instant(7)).unwrap();
+        assert_eq!(staged.sealed, [0b1]);
+        let resumed = Ranges::new(staged.list, &staged.sealed, None);
+        assert_eq!((resumed.resumed_bytes, resumed.written_bytes()), (10, 10));
+    }
+}

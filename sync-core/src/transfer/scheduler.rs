@@ -1,0 +1,412 @@
+//! Which content is asked of whom, and when.
+
+use super::list::ChunkList;
+use super::ranges::Ranges;
+use crate::config::Limits;
+use crate::id::{ContentId, DeviceId, LinkId};
+use crate::index::Staged;
+use crate::path::RelPath;
+use crate::time::Instant;
+use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
+use core::ops::Range;
+
+/// Bad hashes from one device after which it is not asked for that content again.
+const MAX_BAD: u8 = 2;
+/// Large files fetched at the same time, so that each is finished soon.
+const MAX_LARGE: usize = 8;
+
+/// A device that can be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// Which device.
+    pub device: DeviceId,
+    /// Over which link.
+    pub link: LinkId,
+    /// Bytes asked of it and not yet here.
+    pub outstanding: u64,
+}
+
+/// Where one content stands.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Not begun, or to be begun anew.
+    Idle,
+    /// A local copy, a batch, a list or the final check is under way.
+    Busy(&'static str),
+    /// Chunks come in.
+    Active(Box<Ranges>),
+    /// Every chunk is written: read it back.
+    Written(Box<Ranges>),
+    /// Staged whole.
+    Ready,
+}
+
+/// One content on its way into a folder.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// Bytes.
+    pub size: u64,
+    /// Where it is wanted.
+    pub paths: BTreeSet<RelPath>,
+    /// Where it stands.
+    pub state: State,
+    lacking: BTreeSet<DeviceId>,
+    bad: BTreeMap<DeviceId, u8>,
+    /// Not to be asked for before this time.
+    not_before: Instant,
+    order: u64,
+}
+
+impl Transfer {
+    /// Whether `device` may be asked.
+    fn may_ask(&self, device: DeviceId) -> bool {
+        !self.lacking.contains(&device) && self.bad.get(&device).is_none_or(|n| *n < MAX_BAD)
+    }
+
+    /// Bytes here, and of those the ones that were here before this start.
+    pub fn progress(&self) -> (u64, u64) {
+        match &self.state {
+            State::Active(ranges) | State::Written(ranges) => (ranges.written_bytes(), ranges.resumed_bytes),
+            State::Ready => (self.size, 0),
+            State::Idle | State::Busy(_) => (0, 0),
+        }
+    }
+
+    /// The state's name in `status`.
+    pub fn state_name(&self) -> &'static str {
+        match &self.state {
+            State::Idle => "waiting",
+            State::Busy(name) => name,
+            State::Active(_) => "active",
+            State::Written(_) => "verifying",
+            State::Ready => "ready",
+        }
+    }
+}
+
+/// What to ask for next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Whole small contents.
+    Batch {
+        /// Of whom.
+        slot: usize,
+        /// Contents and sizes in bytes.
+        items: Vec<(ContentId, u64)>,
+    },
+    /// A chunk list.
+    List {
+        /// Of whom.
+        slot: usize,
+        /// The content.
+        content: ContentId,
+        /// Bytes.
+        size: u64,
+    },
+    /// A range of chunks.
+    Range {
+        /// Of whom.
+        slot: usize,
+        /// The content.
+        content: ContentId,
+        /// Bytes of the whole.
+        size: u64,
+        /// Which chunks.
+        range: Range<usize>,
+        /// Offset of the first, bytes.
+        offset: u64,
+        /// Their lengths and hashes.
+        chunks: ChunkList,
+    },
+    /// Read a staged file back.
+    Finish {
+        /// The content.
+        content: ContentId,
+        /// Bytes.
+        size: u64,
+    },
+    /// Make written chunks durable.
+    Seal {
+        /// The content.
+        content: ContentId,
+    },
+}
+
+/// What a failed request says of the device that was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does not have the content.
+    Lacks,
+    /// It sent something else.
+    Bad,
+    /// It may be asked again, not before this time.
+    Later(Instant),
+}
+
+/// Every content on its way into one folder.
+#[derive(Clone, Debug, Default)]
+pub struct Transfers {
+    all: BTreeMap<ContentId, Transfer>,
+    /// Small contents that wait to be asked for, oldest first.
+    small: BTreeSet<(u64, ContentId)>,
+    /// Large contents that are not staged whole, oldest first.
+    large: BTreeSet<(u64, ContentId)>,
+    next_order: u64,
+}
+
+impl Transfers {
+    /// Number of contents on their way.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Every content on its way.
+    pub fn iter(&self) -> impl Iterator<Item = (&ContentId, &Transfer)> {
+        self.all.iter()
+    }
+
+    /// One content.
+    pub fn get(&self, content: ContentId) -> Option<&Transfer> {
+        self.all.get(&content)
+    }
+
+    /// Whether a file holding `content` should stay, because it is wanted elsewhere and not staged yet.
+    pub fn needs(&self, content: ContentId) -> bool {
+        self.all.get(&content).is_some_and(|t| !matches!(t.state, State::Ready))
+    }
+
+    /// `content` is wanted at `path`. Returns whether it was not on its way already; it then waits to be copied from
+    /// this device or asked for.
+    pub fn want(&mut self, content: ContentId, size: u64, path: &RelPath, staged: Option<Staged>) -> bool {
+        if let Some(transfer) = self.all.get_mut(&content) {
+            transfer.paths.insert(path.clone());
+            return false;
+        }
+        self.next_order += 1;
+        let state = match staged {
+            Some(staged) => State::Active(Box::new(Ranges::new(staged.list, &staged.sealed, None))),
+            None => State::Idle,
+        };
+        let transfer = Transfer {
+            size,
+            paths: BTreeSet::from([path.clone()]),
+            state,
+            lacking: BTreeSet::new(),
+            bad: BTreeMap::new(),
+            not_before: Instant(0),
+            order: self.next_order,
+        };
+        self.all.insert(content, transfer);
+        true
+    }
+
+    /// A content may be asked of peers from now on.
+    pub fn enqueue(&mut self, content: ContentId, small_bytes: u64) {
+        if let Some(t) = self.all.get_mut(&content) {
+            let entry = (t.order, content);
+            if t.size <= small_bytes {
+                t.state = State::Idle;
+                self.small.insert(entry);
+            } else {
+                if matches!(t.state, State::Busy(_) | State::Ready) {
+                    t.state = State::Idle;
+                }
+                self.large.insert(entry);
+            }
+        }
+    }
+
+    /// A content is busy with something that the caller has begun.
+    pub fn set_busy(&mut self, content: ContentId, what: &'static str) {
+        self.dequeue(content);
+        if let Some(t) = self.all.get_mut(&content) {
+            t.state = State::Busy(what);
+        }
+    }
+
+    /// A content is staged whole. Returns where it is wanted.
+    pub fn set_ready(&mut self, content: ContentId) -> Vec<RelPath> {
+        self.dequeue(content);
+        let Some(t) = self.all.get_mut(&content) else { return Vec::new() };
+        t.state = State::Ready;
+        t.paths.iter().cloned().collect()
+    }
+
+    /// A content is wanted no more, or has been put in place: forget it. Returns where else it was wanted.
+    pub fn remove(&mut self, content: ContentId) -> Vec<RelPath> {
+        self.dequeue(content);
+        self.all.remove(&content).map(|t| t.paths.into_iter().collect()).unwrap_or_default()
+    }
+
+    /// `path` does not want `content` any more. Returns whether nobody does.
+    pub fn unwant(&mut self, content: ContentId, path: &RelPath) -> bool {
+        self.all.get_mut(&content).is_some_and(|t| t.paths.remove(path) && t.paths.is_empty())
+    }
+
+    fn dequeue(&mut self, content: ContentId) {
+        if let Some(t) = self.all.get(&content) {
+            self.small.remove(&(t.order, content));
+            self.large.remove(&(t.order, content));
+        }
+    }
+
+    /// A chunk list came for `content` from `device`. Returns the record that a restart resumes from.
+    pub fn listed(&mut self, content: ContentId, list: ChunkList, device: DeviceId) -> Option<Staged> {
+        let t = self.all.get_mut(&content)?;
+        let ranges = Ranges::new(list, &[], Some(device));
+        let record = ranges.record(content, t.size);
+        t.state = State::Active(Box::new(ranges));
+        self.large.insert((t.order, content));
+        Some(record)
+    }
+
+    /// The progress of a large content.
+    pub fn ranges_mut(&mut self, content: ContentId) -> Option<&mut Ranges> {
+        match &mut self.all.get_mut(&content)?.state {
+            State::Active(ranges) | State::Written(ranges) => Some(ranges),
+            State::Idle | State::Busy(_) | State::Ready => None,
+        }
+    }
+
+    /// A request to `device` failed.
+    pub fn blame(&mut self, content: ContentId, device: DeviceId, verdict: Verdict) {
+        let Some(t) = self.all.get_mut(&content) else { return };
+        match verdict {
+            Verdict::Lacks => drop(t.lacking.insert(device)),
+            Verdict::Bad => *t.bad.entry(device).or_insert(0) += 1,
+            Verdict::Later(at) => t.not_before = at,
+        }
+    }
+
+    /// A content is not to be asked for before `at`.
+    pub fn delay(&mut self, content: ContentId, at: Instant) {
+        if let Some(t) = self.all.get_mut(&content) {
+            t.not_before = at;
+        }
+    }
+
+    /// `device` may have `content` after all.
+    pub fn offered(&mut self, content: ContentId, device: DeviceId) {
+        if let Some(t) = self.all.get_mut(&content) {
+            t.lacking.remove(&device);
+        }
+    }
+
+    /// A new session with `device`: whatever it lacked it may have by now.
+    pub fn reconnected(&mut self, device: DeviceId) {
+        for t in self.all.values_mut() {
+            t.lacking.remove(&device);
+        }
+    }
+
+    /// When a delayed content may be asked for again.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.small.iter().chain(&self.large).filter_map(|(_, c)| self.all.get(c));
+        waiting.map(|t| t.not_before).filter(|at| *at > now).min()
+    }
+
+    /// When written chunks must be made durable.
+    pub fn seal_deadline(&self, limits: &Limits) -> Option<Instant> {
+        self.large
+            .iter()
+            .filter_map(|(_, c)| match &self.all.get(c)?.state {
+                State::Active(r) => r.seal_due(limits.unsealed_bytes, limits.unsealed_for),
+                State::Idle | State::Busy(_) | State::Written(_) | State::Ready => None,
+            })
+            .min()
+    }
+
+    /// The next thing to do, given whom may be asked. `None` when every device is busy enough or nothing is left.
+    pub fn next(&mut self, slots: &[Slot], limits: &Limits, now: Instant) -> Option<Action> {
+        if let Some(action) = self.next_seal(limits, now) {
+            return Some(action);
+        }
+        if slots.iter().all(|s| s.outstanding >= limits.peer_window_bytes) {
+            return self.next_finish();
+        }
+        self.next_finish()
+            .or_else(|| self.next_batch(slots, limits, now))
+            .or_else(|| self.next_large(slots, limits, now))
+    }
+
+    fn next_seal(&mut self, limits: &Limits, now: Instant) -> Option<Action> {
+        for (_, content) in &self.large {
+            let Some(State::Active(ranges)) = self.all.get_mut(content).map(|t| &mut t.state) else { continue };
+            if ranges.seal_due(limits.unsealed_bytes, limits.unsealed_for).is_some_and(|at| at <= now) {
+                ranges.begin_seal();
+                return Some(Action::Seal { content: *content });
+            }
+        }
+        None
+    }
+
+    fn next_finish(&mut self) -> Option<Action> {
+        let is_whole = |t: &Transfer| matches!(&t.state, State::Active(r) if r.is_complete());
+        let content = self.large.iter().map(|(_, c)| *c).find(|c| self.all.get(c).is_some_and(is_whole))?;
+        self.dequeue(content);
+        let t = self.all.get_mut(&content)?;
+        if let State::Active(ranges) = core::mem::replace(&mut t.state, State::Idle) {
+            t.state = State::Written(ranges);
+        }
+        Some(Action::Finish { content, size: t.size })
+    }
+
+    /// The device with the least to do that may be asked for a content.
+    fn pick(t: &Transfer, slots: &[Slot], limits: &Limits) -> Option<usize> {
+        let able =
+            slots.iter().enumerate().filter(|(_, s)| s.outstanding < limits.peer_window_bytes && t.may_ask(s.device));
+        able.min_by_key(|(_, s)| s.outstanding).map(|(i, _)| i)
+    }
+
+    fn next_batch(&mut self, slots: &[Slot], limits: &Limits, now: Instant) -> Option<Action> {
+        let mut chosen: Option<usize> = None;
+        let mut items: Vec<(ContentId, u64)> = Vec::new();
+        let mut bytes = 0;
+        for (_, content) in &self.small {
+            let Some(t) = self.all.get(content).filter(|t| t.not_before <= now) else { continue };
+            let fits = items.len() < limits.request_items && bytes + t.size <= limits.request_bytes;
+            if !fits {
+                break;
+            }
+            let slot = match chosen {
+                Some(slot) => Some(slot).filter(|s| t.may_ask(slots[*s].device)),
+                None => Self::pick(t, slots, limits),
+            };
+            if let Some(slot) = slot {
+                chosen = Some(slot);
+                bytes += t.size;
+                items.push((*content, t.size));
+            }
+        }
+        items.iter().for_each(|(content, _)| self.set_busy(*content, "active"));
+        chosen.map(|slot| Action::Batch { slot, items })
+    }
+
+    fn next_large(&mut self, slots: &[Slot], limits: &Limits, now: Instant) -> Option<Action> {
+        let candidates: Vec<ContentId> = self.large.iter().take(MAX_LARGE).map(|(_, c)| *c).collect();
+        for content in candidates {
+            let Some(t) = self.all.get_mut(&content).filter(|t| t.not_before <= now) else { continue };
+            let Some(slot) = Self::pick(t, slots, limits) else { continue };
+            let size = t.size;
+            match &mut t.state {
+                State::Idle => {
+                    self.set_busy(content, "listing");
+                    return Some(Action::List { slot, content, size });
+                }
+                State::Active(ranges) => {
+                    if let Some((range, offset)) = ranges.ask(limits.request_bytes) {
+                        let chunks = ranges.list.slice(range.clone());
+                        return Some(Action::Range { slot, content, size, range, offset, chunks });
+                    }
+                }
+                State::Busy(_) | State::Written(_) | State::Ready => {}
+            }
+        }
+        None
+    }
+}
