@@ -60,7 +60,7 @@ pub trait Index {
     fn live_below(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, Self::Error>;
     /// Paths of rows with more than one live sibling ([`Row::is_conflicted`]), by path.
     fn conflicted(&mut self, folder: FolderId) -> Result<Vec<RelPath>, Self::Error>;
-    /// Keys after `after` of rows with no live sibling, by key.
+    /// Paths after `after` of rows with no live sibling, by path; a reserved key as `after` is before every path.
     fn tombs_after(&mut self, folder: FolderId, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Self::Error>;
 
     /// What the disk was last seen or made to hold at `path`.
@@ -77,7 +77,8 @@ pub trait Index {
         after: Option<&Name>,
         limit: usize,
     ) -> Result<Vec<(Name, Base)>, Self::Error>;
-    /// Up to `limit` places in any folder whose base holds `content`, by folder and path.
+    /// Up to `limit` places in any folder whose base holds `content`, by inode number, then folder and path: an order
+    /// that an index on the content keeps without a copy of every path.
     fn holders(&mut self, content: ContentId, limit: usize) -> Result<Vec<(FolderId, RelPath, Base)>, Self::Error>;
     /// Number and total size of the files in a folder's bases.
     fn base_totals(&mut self, folder: FolderId) -> Result<(u64, u64), Self::Error>;
