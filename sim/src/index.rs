@@ -370,12 +370,20 @@ impl Index for ModelIndex {
         Ok(self.read()?.totals.get(&folder).copied().unwrap_or_default())
     }
 
-    fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<(), ModelError> {
-        self.change(|_| vec![Undo::Pending((folder, path.clone()), true)])
+    fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, ModelError> {
+        let fresh = !self.read()?.pending.contains(&(folder, path.clone()));
+        self.change(|_| vec![Undo::Pending((folder, path.clone()), true)])?;
+        Ok(fresh)
     }
 
-    fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<(), ModelError> {
-        self.change(|_| vec![Undo::Pending((folder, path.clone()), false)])
+    fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, ModelError> {
+        let noted = self.read()?.pending.contains(&(folder, path.clone()));
+        self.change(|_| vec![Undo::Pending((folder, path.clone()), false)])?;
+        Ok(noted)
+    }
+
+    fn pending_count(&mut self, folder: FolderId) -> Result<u64, ModelError> {
+        Ok(self.read()?.pending.iter().filter(|(f, _)| *f == folder).count() as u64)
     }
 
     fn pending(&mut self, folder: FolderId, after: Option<&RelPath>, limit: usize) -> Result<Vec<RelPath>, ModelError> {

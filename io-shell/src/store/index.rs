@@ -250,18 +250,23 @@ impl Index for Store {
         Ok(self.folders.get(&folder).map_or((0, 0), |slot| (slot.files, slot.bytes)))
     }
 
-    fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<(), StoreError> {
+    fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, StoreError> {
         let num = self.slot(folder)?.num;
         let mut put = self.batch().prepare_cached("INSERT OR IGNORE INTO pending (folder, path) VALUES (?1, ?2)")?;
-        put.execute((num, path.as_bytes()))?;
-        Ok(())
+        Ok(put.execute((num, path.as_bytes()))? > 0)
     }
 
-    fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<(), StoreError> {
-        let Some(num) = self.num(folder) else { return Ok(()) };
+    fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, StoreError> {
+        let Some(num) = self.num(folder) else { return Ok(false) };
         let mut delete = self.batch().prepare_cached("DELETE FROM pending WHERE folder = ?1 AND path = ?2")?;
-        delete.execute((num, path.as_bytes()))?;
-        Ok(())
+        Ok(delete.execute((num, path.as_bytes()))? > 0)
+    }
+
+    fn pending_count(&mut self, folder: FolderId) -> Result<u64, StoreError> {
+        let Some(num) = self.num(folder) else { return Ok(0) };
+        let mut count = self.batch().prepare_cached("SELECT count(*) FROM pending WHERE folder = ?1")?;
+        let rows: i64 = count.query_row([num], |row| row.get(0))?;
+        Ok(u64::try_from(rows).unwrap_or(0))
     }
 
     fn pending(&mut self, folder: FolderId, after: Option<&RelPath>, limit: usize) -> Result<Vec<RelPath>, StoreError> {
