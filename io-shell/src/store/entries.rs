@@ -185,14 +185,17 @@ fn children_until_subtree(
     Ok(None)
 }
 
-/// Entries of a class after `after` that have a row: key, row, change number.
+/// A row as stored: key, row, change number.
+pub(super) type StoredRow = (Vec<u8>, Vec<u8>, i64);
+
+/// Rows of a class with keys after `after`, by key.
 pub(super) fn rows_after(
     conn: &Connection,
     folder: i64,
     class: Class,
     after: &[u8],
     limit: usize,
-) -> Result<Vec<(Vec<u8>, Vec<u8>, i64)>, StoreError> {
+) -> Result<Vec<StoredRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT key, row, rev FROM entries WHERE folder = ?1 AND class = ?2 AND key > ?3 ORDER BY key LIMIT ?4",
     )?;
@@ -201,28 +204,34 @@ pub(super) fn rows_after(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// First bytes of a place: those of the content.
-const PLACE_CONTENT: usize = 8;
+/// Bytes of a content that bases are found by. Others that share them are told apart by the base itself.
+const PLACE_CONTENT: usize = 6;
 
-/// What bases that hold a content are found and ordered by: the first bytes of the content, and the inode number.
-fn place(base: &Base) -> Option<[u8; 16]> {
+/// What bases that hold a content are found and ordered by: the first bytes of the content, then the inode number as
+/// the count of its bytes and those, high first.
+fn place(base: &Base) -> Option<Vec<u8>> {
     base.content().map(|content| place_of(content, base.stat.inode))
 }
 
 /// The place of a content at an inode.
-pub(super) fn place_of(content: ContentId, inode: u64) -> [u8; 16] {
-    let mut out = [0; 16];
-    out[..PLACE_CONTENT].copy_from_slice(&content.prefix());
-    out[PLACE_CONTENT..].copy_from_slice(&inode.to_be_bytes());
-    out
+fn place_of(content: ContentId, inode: u64) -> Vec<u8> {
+    let bytes = inode.to_be_bytes();
+    let used = bytes.iter().position(|b| *b != 0).map_or(&[][..], |first| &bytes[first..]);
+    let count = u8::try_from(used.len()).unwrap_or(u8::MAX);
+    [&content.0[..PLACE_CONTENT], &[count], used].concat()
 }
 
-fn put_holder(conn: &Connection, place: &[u8; 16], id: i64) -> Result<(), StoreError> {
+/// The first and the last place of a content.
+pub(super) fn places(content: ContentId) -> (Vec<u8>, Vec<u8>) {
+    (place_of(content, 0), place_of(content, u64::MAX))
+}
+
+fn put_holder(conn: &Connection, place: &[u8], id: i64) -> Result<(), StoreError> {
     conn.prepare_cached("INSERT INTO holders (place, id) VALUES (?1, ?2)")?.execute((place, id))?;
     Ok(())
 }
 
-fn remove_holder(conn: &Connection, place: &[u8; 16], id: i64) -> Result<(), StoreError> {
+fn remove_holder(conn: &Connection, place: &[u8], id: i64) -> Result<(), StoreError> {
     conn.prepare_cached("DELETE FROM holders WHERE place = ?1 AND id = ?2")?.execute((place, id))?;
     Ok(())
 }

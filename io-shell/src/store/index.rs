@@ -1,7 +1,7 @@
 //! The core's port on the tables.
 
 use super::codec::{decode, decode_base, decode_row, encode};
-use super::entries::{self, Class, Entry, place_of};
+use super::entries::{self, Class, Entry};
 use super::{Slot, Store, StoreError, count};
 use rusqlite::{Connection, OptionalExtension};
 use sync_core::index::{Base, Body, FolderState, Index, Key, PeerRecord, Row, Staged, Versioned};
@@ -225,7 +225,7 @@ impl Index for Store {
             "SELECT f.id, e.key, e.row, b.base FROM holders h JOIN entries e ON e.id = h.id JOIN bases b ON b.id = h.id
              JOIN folders f ON f.num = e.folder WHERE h.place >= ?1 AND h.place <= ?2 ORDER BY h.place",
         )?;
-        let mut rows = statement.query((place_of(content, 0), place_of(content, u64::MAX)))?;
+        let mut rows = statement.query(entries::places(content))?;
         let mut out: Vec<(FolderId, RelPath, Base)> = Vec::new();
         while let Some(r) = rows.next()? {
             let base: Vec<u8> = r.get(3)?;

@@ -13,6 +13,7 @@ mod schema;
 pub use error::StoreError;
 pub use recovery::{Cause, Recovery};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -151,6 +152,8 @@ fn make_private(file: &Path) -> std::io::Result<()> {
 
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans that depend on no parameter's value: without this SQLite parses a cached statement again at new values.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Another process that has it open will not let go of it soon.
     conn.busy_timeout(Duration::ZERO)?;
     conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
@@ -246,7 +249,7 @@ mod tests {
         drop(store);
         let store = Store::open(&file).unwrap();
         let newest = (WallTime(2), "pair".to_string(), "second".to_string());
-        assert_eq!(store.audits(1).unwrap(), [newest.clone()]);
+        assert_eq!(store.audits(1).unwrap(), std::slice::from_ref(&newest));
         assert_eq!(store.audits(9).unwrap(), [newest, (WallTime(1), "pair".into(), "first".into())]);
         assert!(store.conn.execute("UPDATE audit SET detail = ''", []).is_err());
         assert!(store.conn.execute("DELETE FROM audit", []).is_err());

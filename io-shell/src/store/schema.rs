@@ -15,7 +15,7 @@ pub(super) const APPLICATION_ID: i64 = 0x6c64_7270;
 ///
 /// `class` is part of that index so that live rows and tombstones are each one range of it: 0 is a row with no live
 /// sibling, 1 a row with one, 2 no row at all (a base alone). Zero and one take no space in SQLite. `holders` orders
-/// bases by the first eight bytes of the content and the inode number, both big-endian.
+/// bases by the first bytes of the content and the inode number.
 const FORMAT_1: &str = "
     CREATE TABLE meta (
         only INTEGER PRIMARY KEY CHECK (only = 1),
