@@ -166,6 +166,7 @@ impl Pair {
             purge_rev: 0,
             acked: 0,
             peers,
+            scanned: self.chance(50),
         }
     }
 
