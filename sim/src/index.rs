@@ -149,6 +149,16 @@ impl ModelIndex {
     }
 
     /// Makes the changes of one call.
+    /// Notes a path as pending or takes the note back; the answer is whether that changed anything.
+    fn note(&mut self, at: (FolderId, RelPath), noted: bool) -> Result<bool, ModelError> {
+        let mut fresh = false;
+        self.change(|state| {
+            fresh = state.pending.contains(&at) != noted;
+            vec![Undo::Pending(at, noted)]
+        })?;
+        Ok(fresh)
+    }
+
     fn change(&mut self, changes: impl FnOnce(&State) -> Vec<Undo>) -> Result<(), ModelError> {
         self.read()?;
         for change in changes(&self.state) {
@@ -371,15 +381,11 @@ impl Index for ModelIndex {
     }
 
     fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, ModelError> {
-        let fresh = !self.read()?.pending.contains(&(folder, path.clone()));
-        self.change(|_| vec![Undo::Pending((folder, path.clone()), true)])?;
-        Ok(fresh)
+        self.note((folder, path.clone()), true)
     }
 
     fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, ModelError> {
-        let noted = self.read()?.pending.contains(&(folder, path.clone()));
-        self.change(|_| vec![Undo::Pending((folder, path.clone()), false)])?;
-        Ok(noted)
+        self.note((folder, path.clone()), false)
     }
 
     fn pending_count(&mut self, folder: FolderId) -> Result<u64, ModelError> {

@@ -256,7 +256,7 @@ impl Pair {
             both!(self, tombs_after(folder, None, all));
             both!(self, base_totals(folder));
             both!(self, pending(folder, None, all));
-        both!(self, pending_count(folder));
+            both!(self, pending_count(folder));
             both!(self, staged(folder));
             let bases: Vec<_> = self.model.rows_after(folder, None, all).unwrap();
             for path in bases.iter().filter_map(|row| row.key.as_path()) {
