@@ -106,21 +106,33 @@ impl Client {
             None => request.body(Full::default()),
         };
         let request = request.map_err(|e| ClientError::Bad(format!("this cannot be asked: {e}")))?;
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = match sender.send_request(request).await {
+            Ok(response) => response,
+            Err(e) => return Err(self.lost(&e).await),
+        };
         if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {
         let path = self.home.join(CONTROL_SOCKET);
-        UnixStream::connect(&path).await.map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
+        UnixStream::connect(&path).await.map_err(|e| {
+            let gone = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused, io::ErrorKind::NotADirectory];
+            if gone.contains(&e.kind()) {
                 ClientError::NoDaemon(self.home.clone())
-            }
-            io::ErrorKind::PermissionDenied => {
+            } else if e.kind() == io::ErrorKind::PermissionDenied {
                 ClientError::Refused(format!("{} belongs to another user: run this as that user", path.display()))
+            } else {
+                ClientError::Broken(format!("{}: {e}", path.display()))
             }
-            _ => ClientError::Broken(format!("{}: {e}", path.display())),
         })
+    }
+
+    /// What a connection that broke in the middle means: mostly that the daemon is gone.
+    async fn lost(&self, error: &hyper::Error) -> ClientError {
+        match self.connect().await {
+            Ok(_) => ClientError::Broken(error.to_string()),
+            Err(gone) => gone,
+        }
     }
 
     async fn problem(&self, response: Response<Incoming>) -> ClientError {

@@ -145,7 +145,7 @@ fn answer(command: Command) -> Result<Answer, Refusal> {
     if let Command::Conflicts(_) = command {
         let conflict = Conflict {
             path: RelPath::new(b"a\xff").unwrap(),
-            kind: ConflictKind::Edits,
+            kind: ConflictKind::Content,
             winner: "desk".to_owned(),
             copies: vec![RelPath::new(b"a.copy").unwrap()],
         };

@@ -78,7 +78,7 @@ async fn paths_of_any_bytes_travel_both_ways() {
     assert_eq!((why["path"].as_str(), why["path_base64"].as_str()), (Some("a \u{fffd}&&"), Some("YSD/JiY=")));
     let found: Value = fake.client.get("/v1/conflicts").await.unwrap();
     let want = json!({"conflicts": [{
-        "folder": FOLDER, "folder_name": "photos", "path": "a\u{fffd}", "path_base64": "Yf8=", "kind": "edits",
+        "folder": FOLDER, "folder_name": "photos", "path": "a\u{fffd}", "path_base64": "Yf8=", "kind": "content",
         "winner": "desk", "copies": [{"path": "a.copy"}],
     }]});
     assert_eq!(found, want);

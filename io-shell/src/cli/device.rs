@@ -20,6 +20,7 @@ pub enum DeviceCommand {
     Remove(OneDevice),
     /// Call a device by another name
     Rename {
+        /// Which
         #[command(flatten)]
         device: OneDevice,
         /// The new name

@@ -20,6 +20,7 @@ pub struct EventsArgs {
 /// # Errors
 /// The daemon's, or the stream's.
 pub async fn run(args: EventsArgs, client: &Client, out: &mut Out<'_>) -> Result<Exit, Failure> {
+    let mut status: StatusView = client.get("/v1/status").await?;
     let mut lines = client.lines("/v1/events").await?;
     while let Some(line) = lines.next().await? {
         if args.json.json {
@@ -27,11 +28,21 @@ pub async fn run(args: EventsArgs, client: &Client, out: &mut Out<'_>) -> Result
             continue;
         }
         let event: Map<String, Value> = serde_json::from_str(&line).map_err(anyhow::Error::from)?;
-        let status: StatusView = client.get("/v1/status").await?;
+        if mentions_stranger(&event, &status) {
+            // A daemon that is stopping still has its last events told, by ids instead of names.
+            status = client.get("/v1/status").await.unwrap_or(status);
+        }
         out.line(&render(&event, &status))?;
     }
     out.note("the daemon has stopped")?;
     Ok(Exit::Yes)
+}
+
+/// Whether the event is about a folder or device that the status does not know.
+fn mentions_stranger(event: &Map<String, Value>, status: &StatusView) -> bool {
+    let text = |key: &str| event.get(key).and_then(Value::as_str);
+    let folder = text("folder").is_some_and(|id| status.folders.iter().all(|f| f.id != id));
+    folder || text("peer").is_some_and(|id| status.peers.iter().all(|p| p.id != id))
 }
 
 /// `TIME EVENT key=value …`: whatever fields there are, ids of folders and devices as their names.

@@ -35,6 +35,7 @@ pub enum FolderCommand {
     Resume(OneFolder),
     /// Change how a folder behaves
     Set {
+        /// Which
         #[command(flatten)]
         folder: OneFolder,
         /// Who wins a conflict: policy=newest, policy=largest or policy=prefer:DEVICE,DEVICE…

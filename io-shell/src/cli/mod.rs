@@ -53,6 +53,18 @@ const EXIT_CODES: &str = "Exit codes: 0 yes, 1 no, 2 usage, 3 no daemon is runni
 enum Command {
     /// Run the daemon in the foreground, sharing or joining a folder
     Up(up::UpFlags),
+    /// Whatever the daemon answers
+    #[command(flatten)]
+    Ask(Ask),
+    /// Print a completion script for a shell
+    Completions(packaging::CompletionsArgs),
+    /// Print the manual page, or write one for every command
+    Man(packaging::ManArgs),
+}
+
+/// What the running daemon is asked.
+#[derive(Debug, Subcommand)]
+enum Ask {
     /// Offer a folder: prints the one-time code that another device joins with
     Invite(invite::InviteArgs),
     /// Join a folder that another device offers
@@ -75,10 +87,6 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Show what happens while it happens
     Events(events::EventsArgs),
-    /// Print a completion script for a shell
-    Completions(packaging::CompletionsArgs),
-    /// Print the manual page, or write one for every command
-    Man(packaging::ManArgs),
 }
 
 /// Runs the program with these arguments, the first being its name.
@@ -115,42 +123,31 @@ fn report(failure: &Failure) -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let mut out = Out::std();
     match cli.command {
-        Command::Completions(args) => return packaging::completions(args, &mut out).map(ExitCode::from),
-        Command::Man(args) => return packaging::man(args, &mut out).map(ExitCode::from),
-        Command::Up(flags) => return up::run(flags, &home(cli.home)?, cli.verbose),
-        Command::Invite(_)
-        | Command::Join(_)
-        | Command::Folder(_)
-        | Command::Device(_)
-        | Command::Status(_)
-        | Command::Wait(_)
-        | Command::Why(_)
-        | Command::Conflicts(_)
-        | Command::Audit(_)
-        | Command::Events(_) => {}
+        Command::Completions(args) => packaging::completions(args, &mut out).map(ExitCode::from),
+        Command::Man(args) => packaging::man(args, &mut out).map(ExitCode::from),
+        Command::Up(flags) => up::run(flags, &home(cli.home)?, cli.verbose),
+        Command::Ask(question) => {
+            crate::telemetry::init(cli.verbose, None)?;
+            let client = Client::new(&home(cli.home)?);
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().build().map_err(anyhow::Error::from)?;
+            runtime.block_on(ask(question, &client, &mut out)).map(ExitCode::from)
+        }
     }
-    crate::telemetry::init(cli.verbose, None)?;
-    let client = Client::new(&home(cli.home)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
-    runtime.block_on(ask(cli.command, &client, &mut out)).map(ExitCode::from)
 }
 
-/// The commands that talk to the daemon.
-async fn ask(command: Command, client: &Client, out: &mut Out<'_>) -> Result<Exit, Failure> {
-    match command {
-        Command::Invite(args) => invite::run(args, client, out).await,
-        Command::Join(args) => join::run(args, client, out).await,
-        Command::Folder(command) => folder::run(command, client, out).await,
-        Command::Device(command) => device::run(command, client, out).await,
-        Command::Status(args) => status::run(args, client, out).await,
-        Command::Wait(args) => wait::run(args, client, out).await,
-        Command::Why(args) => why::run(args, client, out).await,
-        Command::Conflicts(args) => conflicts::run(args, client, out).await,
-        Command::Audit(args) => audit::run(args, client, out).await,
-        Command::Events(args) => events::run(args, client, out).await,
-        Command::Up(_) | Command::Completions(_) | Command::Man(_) => {
-            Err(Failure::Usage("this command needs no daemon".to_owned()))
-        }
+async fn ask(question: Ask, client: &Client, out: &mut Out<'_>) -> Result<Exit, Failure> {
+    match question {
+        Ask::Invite(args) => invite::run(args, client, out).await,
+        Ask::Join(args) => join::run(args, client, out).await,
+        Ask::Folder(command) => folder::run(command, client, out).await,
+        Ask::Device(command) => device::run(command, client, out).await,
+        Ask::Status(args) => status::run(args, client, out).await,
+        Ask::Wait(args) => wait::run(args, client, out).await,
+        Ask::Why(args) => why::run(args, client, out).await,
+        Ask::Conflicts(args) => conflicts::run(args, client, out).await,
+        Ask::Audit(args) => audit::run(args, client, out).await,
+        Ask::Events(args) => events::run(args, client, out).await,
     }
 }
 

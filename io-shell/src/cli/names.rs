@@ -30,6 +30,14 @@ pub fn device(status: &StatusView, text: &str) -> Result<String, Failure> {
     pick("device", own.chain(peers), text)
 }
 
+/// How a word may name something.
+#[derive(Clone, Copy)]
+enum Rule {
+    Id,
+    Name,
+    Prefix,
+}
+
 /// A whole id first, so that nobody can hide a device by naming theirs like its id; then a name; then the beginning
 /// of an id.
 fn pick<'s, T: Clone>(
@@ -39,12 +47,13 @@ fn pick<'s, T: Clone>(
 ) -> Result<T, Failure> {
     let known: Vec<_> = known.collect();
     let lower = text.to_ascii_lowercase();
-    let by_id = |id: &str, _: &str| id == lower;
-    let by_name = |_: &str, name: &str| name == text;
-    let by_prefix = |id: &str, _: &str| !lower.is_empty() && id.starts_with(&lower);
-    let rules: [&dyn Fn(&str, &str) -> bool; 3] = [&by_id, &by_name, &by_prefix];
-    for rule in rules {
-        let found: Vec<_> = known.iter().filter(|(id, name, _)| rule(id, name)).collect();
+    for rule in [Rule::Id, Rule::Name, Rule::Prefix] {
+        let fits = |id: &str, name: &str| match rule {
+            Rule::Id => id == lower,
+            Rule::Name => name == text,
+            Rule::Prefix => !lower.is_empty() && id.starts_with(&lower),
+        };
+        let found: Vec<_> = known.iter().filter(|(id, name, _)| fits(id, name)).collect();
         match found.as_slice() {
             [] => {}
             [(_, _, one)] => return Ok(one.clone()),

@@ -9,12 +9,19 @@ fn words(line: &str) -> impl Iterator<Item = OsString> {
     std::iter::once("landropic").chain(line.split_whitespace()).map(OsString::from).collect::<Vec<_>>().into_iter()
 }
 
+fn question(line: &str) -> Ask {
+    match Cli::try_parse_from(words(line)).unwrap().command {
+        Command::Ask(question) => question,
+        other @ (Command::Up(_) | Command::Completions(_) | Command::Man(_)) => panic!("{other:?}"),
+    }
+}
+
 /// Exit, stdout and stderr of a command line.
 async fn ask_fake(fake: &Fake, line: &str) -> (Exit, String, String) {
-    let cli = Cli::try_parse_from(words(line)).unwrap();
+    let question = question(line);
     let (mut data, mut prose) = (Vec::new(), Vec::new());
     let mut out = Out::plain(&mut data, &mut prose);
-    let exit = ask(cli.command, &fake.client, &mut out).await.unwrap_or_else(|failure| {
+    let exit = ask(question, &fake.client, &mut out).await.unwrap_or_else(|failure| {
         out.note(&failure.to_string()).unwrap();
         failure.exit()
     });
@@ -30,6 +37,7 @@ fn command_lines_are_accepted_or_not() {
     check("--home /h up p --join c --at h:1", true);
     check("up --join c --at h:1", false);
     check("up p --at h:1", false);
+    check("up --name n", false);
     check("up p --join c --name n --at h:1", false);
     check("up p --listen here", false);
     check("up p --http 127.0.0.1:80", false);
@@ -55,7 +63,7 @@ fn command_lines_are_accepted_or_not() {
 fn joining_needs_an_address_and_says_why() {
     let args = |line: &str| match Cli::try_parse_from(words(line)).unwrap().command {
         Command::Up(flags) => up::UpArgs::try_from(flags),
-        other => panic!("{other:?}"),
+        other @ (Command::Ask(_) | Command::Completions(_) | Command::Man(_)) => panic!("{other:?}"),
     };
     let failure = args("up p --join c").unwrap_err();
     assert_eq!(failure.exit(), Exit::Usage);
@@ -172,7 +180,7 @@ async fn why_conflicts_and_audit_show_what_the_daemon_says() {
     assert_eq!(ask_fake(&fake, "why /etc/passwd").await.0, Exit::Usage);
     assert_eq!(ask_fake(&fake, "why --folder photos ../x").await.0, Exit::Usage);
     let (exit, data, _) = ask_fake(&fake, "conflicts").await;
-    let want = "photos: a\u{fffd}: edits, desk's version has the name\n  also kept as a.copy\n";
+    let want = "photos: a\u{fffd}: content, desk's version has the name\n  also kept as a.copy\n";
     assert_eq!((exit, data.as_str()), (Exit::Yes, want));
     assert_eq!(ask_fake(&fake, "audit").await.1, "  1970-01-01T00:00:00Z  pairing  desk\n");
 }
@@ -180,25 +188,19 @@ async fn why_conflicts_and_audit_show_what_the_daemon_says() {
 #[tokio::test]
 async fn events_follow_until_the_daemon_stops() {
     let fake = Fake::start();
-    let cli = Cli::try_parse_from(words("events")).unwrap();
+    let question = question("events");
     let (mut data, mut prose) = (Vec::new(), Vec::new());
     let mut out = Out::plain(&mut data, &mut prose);
-    let (client, events) = (fake.client.clone(), fake.events.clone());
+    let client = fake.client.clone();
     let feed = async move {
-        // Subscribed is when the event can be heard.
-        while events.receiver_count() == 0 {
+        while fake.events.receiver_count() == 0 {
             tokio::task::yield_now().await;
         }
         fake.emit("one");
-        while !events.is_empty() {
-            tokio::task::yield_now().await;
-        }
         fake.stop.send(()).unwrap();
         fake.served.await.unwrap().unwrap();
-        // The home goes last: the command asks it for names.
-        drop(fake.home);
     };
-    let (exit, ()) = tokio::join!(ask(cli.command, &client, &mut out), feed);
+    let (exit, ()) = tokio::join!(ask(question, &client, &mut out), feed);
     drop(out);
     assert_eq!(exit.unwrap(), Exit::Yes);
     assert_eq!(String::from_utf8(data).unwrap(), "1970-01-01T00:00:00Z audit detail=detail kind=one\n");
@@ -212,7 +214,7 @@ fn completions_and_the_manual_are_made() {
         match Cli::try_parse_from(words(line)).unwrap().command {
             Command::Completions(args) => packaging::completions(args, &mut out).unwrap(),
             Command::Man(args) => packaging::man(args, &mut out).unwrap(),
-            other => panic!("{other:?}"),
+            other @ (Command::Up(_) | Command::Ask(_)) => panic!("{other:?}"),
         };
         drop(out);
         String::from_utf8(data).unwrap()

@@ -15,7 +15,7 @@ pub struct UpFlags {
     /// The folder to share, or with --join where to put the folder that is joined; made if it is missing
     path: Option<PathBuf>,
     /// What to call the folder [default: the last part of PATH]
-    #[arg(long, value_name = "FOLDER", conflicts_with = "join")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "join", requires = "path")]
     name: Option<String>,
     /// What to call this device [default: as before, at first the host's name]
     #[arg(long, value_name = "NAME")]
@@ -54,7 +54,7 @@ pub struct UpArgs {
 pub struct UpConfig {
     /// Where it keeps its state; exists.
     pub home: PathBuf,
-    /// The home is this process's as long as this lives.
+    /// The home is this process's as long as this lives: drop it last, after the control socket.
     pub lock: HomeLock,
     /// A folder to share, or to join into; absolute. One that is already shared is no error.
     pub path: Option<PathBuf>,
