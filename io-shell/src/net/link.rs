@@ -101,16 +101,17 @@ impl Owner {
         (handle, owner)
     }
 
-    /// Runs the connection to its end: `LinkUp` first, `LinkDown` last. `gone` is called before `LinkDown`.
+    /// Runs the connection to its end: `LinkUp` first, `LinkDown` last. `gone` drops the handle.
     pub(super) async fn run(mut self, gone: impl FnOnce() + Send) {
         let Arrival { link, key, dial, .. } = self.arrival;
         self.inbox.put(Input::LinkUp { link, key, addr: self.arrival.addr.clone(), dial }).await;
         let end = self.serve().await;
+        // The ends of the queues are with the handle: without it the writers stop waiting for more.
+        gone();
         while let Some(outcome) = self.tasks.join_next().await {
             check_task(outcome, &self.arrival.connection);
         }
         self.asks.forget(link);
-        gone();
         let (code, reason) = describe(&end);
         self.inbox.put(Input::LinkDown { link, code, reason }).await;
     }

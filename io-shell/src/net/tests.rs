@@ -104,10 +104,14 @@ impl Device {
         }
     }
 
+    /// What the peer is blamed for, after any proper frames.
     async fn misbehaved(&mut self) -> String {
-        match self.next().await {
-            Input::Misbehaved { reason, .. } => reason,
-            other => panic!("expected Misbehaved, got {other:?}"),
+        loop {
+            match self.next().await {
+                Input::Misbehaved { reason, .. } => return reason,
+                Input::Received { .. } => {}
+                other => panic!("expected Misbehaved, got {other:?}"),
+            }
         }
     }
 }
