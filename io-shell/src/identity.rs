@@ -119,11 +119,13 @@ fn store(home: &Path, pkcs8: &[u8]) -> std::io::Result<()> {
     file.write_all(pkcs8)?;
     file.sync_all()?;
     // A link, unlike a rename, does not replace the key of a daemon that was started at the same time.
-    fs::hard_link(&new, &path).or_else(|error| match error.kind() {
-        ErrorKind::AlreadyExists => Err(error),
+    if let Err(error) = fs::hard_link(&new, &path) {
+        if error.kind() == ErrorKind::AlreadyExists {
+            return Err(error);
+        }
         // Some file systems have no links.
-        _ => fs::rename(&new, &path),
-    })?;
+        fs::rename(&new, &path)?;
+    }
     match fs::remove_file(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

@@ -1,6 +1,6 @@
 //! Real connections on loopback.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 use super::frame;
 use super::pairing::Invites;

@@ -139,22 +139,15 @@ impl Invites {
 
     async fn pair(&self, network: &Network, connection: &Connection, joiner: PublicKey) -> Result<Paired, PairError> {
         let (mut send, mut recv) = connection.accept_bi().await.map_err(|end| exchange::lost(&end))?;
-        let (nameplate, pake) = match exchange::read(&mut recv).await? {
-            Message::Open { nameplate, pake } => (nameplate, pake),
-            other @ (Message::Answer { .. }
-            | Message::Confirm { .. }
-            | Message::Reveal { .. }
-            | Message::Agree { .. }
-            | Message::Done) => return Err(exchange::out_of_turn(&other)),
-        };
+        let message = exchange::read(&mut recv).await?;
+        let Message::Open { nameplate, pake } = message else { return Err(exchange::out_of_turn(&message)) };
         let trial = self.begin(nameplate)?;
         let binding = Binding::new(connection, joiner, network.public_key(), nameplate)?;
         let (state, answer) = binding.start_inviter(&trial.code, self.net.as_ref());
         let key = SharedKey::new(state, &pake)?;
         exchange::write(&mut send, &Message::Answer { pake: answer.into() }).await?;
-        let Message::Confirm { mac } = exchange::read(&mut recv).await? else {
-            return Err(PairError::Misbehaved("no confirmation".into()));
-        };
+        let message = exchange::read(&mut recv).await?;
+        let Message::Confirm { mac } = message else { return Err(exchange::out_of_turn(&message)) };
         if !key.proves(Step::JoinerConfirms, &binding, &mac)? {
             trial.wrong();
             return Err(PairError::WrongCode);
@@ -168,8 +161,9 @@ impl Invites {
             listen_port: network.listen_addr().port(),
         };
         exchange::write(&mut send, &reveal).await?;
-        let Message::Agree { mac, device_name, listen_port } = exchange::read(&mut recv).await? else {
-            return Err(PairError::Misbehaved("no agreement".into()));
+        let message = exchange::read(&mut recv).await?;
+        let Message::Agree { mac, device_name, listen_port } = message else {
+            return Err(exchange::out_of_turn(&message));
         };
         if !key.proves(Step::JoinerAgrees(folder), &binding, &mac)? {
             return Err(PairError::Unconfirmed);

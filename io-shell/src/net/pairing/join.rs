@@ -35,32 +35,28 @@ async fn pair(network: &Network, connection: &Connection, code: &Code, name: &st
     let inviter = tls::peer_key(connection).ok_or_else(|| PairError::Internal("the inviter has no key".into()))?;
     let binding = Binding::new(connection, network.public_key(), inviter, code.nameplate())?;
     let (mut send, mut recv) = connection.open_bi().await.map_err(|end| exchange::lost(&end))?;
-    let key = exchange_keys(network, code, &binding, (&mut send, &mut recv)).await.map_err(|error| match error {
+    let key = exchange_keys(network, code, &binding, (&mut send, &mut recv)).await.map_err(|error| {
         // Before the code was tried, a refusal is about its number.
-        PairError::WrongCode => PairError::NotOpen,
-        other => other,
+        if error == PairError::WrongCode { PairError::NotOpen } else { error }
     })?;
     let confirm = Message::Confirm { mac: key.prove(Step::JoinerConfirms, &binding)? };
     exchange::write(&mut send, &confirm).await?;
-    let offer = match exchange::read(&mut recv).await? {
-        Message::Reveal { mac, folder, folder_name, device_name, listen_port } => {
-            if !key.proves(Step::InviterConfirms(folder), &binding, &mac)? {
-                return Err(PairError::Unconfirmed);
-            }
-            paired(connection, inviter, folder, &folder_name, &device_name, listen_port)
-        }
-        other => return Err(exchange::out_of_turn(&other)),
+    let message = exchange::read(&mut recv).await?;
+    let Message::Reveal { mac, folder, folder_name, device_name, listen_port } = message else {
+        return Err(exchange::out_of_turn(&message));
     };
+    if !key.proves(Step::InviterConfirms(folder), &binding, &mac)? {
+        return Err(PairError::Unconfirmed);
+    }
+    let offer = paired(connection, inviter, folder, &folder_name, &device_name, listen_port);
     let agree = Message::Agree {
         mac: key.prove(Step::JoinerAgrees(offer.folder), &binding)?,
         device_name: exchange::short_name(name),
         listen_port: network.listen_addr().port(),
     };
     exchange::write(&mut send, &agree).await?;
-    match exchange::read(&mut recv).await? {
-        Message::Done => Ok(offer),
-        other => Err(exchange::out_of_turn(&other)),
-    }
+    let message = exchange::read(&mut recv).await?;
+    if message == Message::Done { Ok(offer) } else { Err(exchange::out_of_turn(&message)) }
 }
 
 async fn exchange_keys(
@@ -71,10 +67,9 @@ async fn exchange_keys(
 ) -> Result<SharedKey, PairError> {
     let (state, pake) = binding.start_joiner(code, network.net().as_ref());
     exchange::write(send, &Message::Open { nameplate: code.nameplate(), pake: pake.into() }).await?;
-    match exchange::read(recv).await? {
-        Message::Answer { pake } => SharedKey::new(state, &pake),
-        other => Err(exchange::out_of_turn(&other)),
-    }
+    let message = exchange::read(recv).await?;
+    let Message::Answer { pake } = message else { return Err(exchange::out_of_turn(&message)) };
+    SharedKey::new(state, &pake)
 }
 
 fn paired(
