@@ -111,7 +111,7 @@ impl Invites {
         let addr = exchange::dialable(&connection, 0);
         let Ok(_place) = self.places.clone().try_acquire_owned() else {
             connection.close(VarInt::from_u32(CODE_BUSY), b"too many pairings at once");
-            let reason = PairError::Busy.to_string();
+            let reason = audit_reason(&PairError::Busy);
             // A flood of attempts may outrun the audit; the connections are refused all the same.
             let _ = self.events.try_send(PairingEvent::Failed { addr, reason });
             return;

@@ -140,6 +140,25 @@ async fn open_invitations_are_bounded_and_have_nameplates_of_their_own() {
 }
 
 #[tokio::test]
+async fn a_pairing_beyond_the_limit_is_told_to_come_again() {
+    let (mut inviter, joiner) = (Inviter::new(), joiner());
+    let code = inviter.offer();
+    let mut idle = Vec::new();
+    for _ in 0..MAX_PAIRINGS {
+        let addrs = [inviter.device.addr()];
+        idle.push(soon(joiner.network.connect_any(tls::ALPN_PAIR, None, &addrs)).await.unwrap());
+    }
+    assert_eq!(inviter.join(&joiner, &code).await, Err(PairError::Busy));
+    assert!(inviter.failure().await.contains("too many pairings"));
+    drop(idle);
+    // Each place is free again once its end has been told.
+    for _ in 0..MAX_PAIRINGS {
+        inviter.failure().await;
+    }
+    assert_eq!(inviter.join(&joiner, &code).await.unwrap().folder, FOLDER);
+}
+
+#[tokio::test]
 async fn nobody_there_is_said() {
     let joiner = joiner();
     let code = Code::parse("1-lamp-frog-tile").unwrap();
