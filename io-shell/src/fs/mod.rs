@@ -14,6 +14,7 @@
 //!     held/                 versions that no path shows
 //! ```
 
+mod apply;
 mod chunk;
 mod dirs;
 mod errors;
@@ -23,10 +24,13 @@ mod scan;
 mod serve;
 mod stage;
 mod stat;
+mod trash;
 
+pub use apply::apply;
 pub use chunk::chunk_list;
 pub use probe::probe;
 pub use root::{Root, RootError};
 pub use scan::{Found, scan};
 pub use serve::{open_source, source_list};
 pub use stage::{StageError, StageFile, copy, finish, seal, stage_small, sweep, unstage};
+pub use trash::{Trashed, list_trash, purge_trash};
