@@ -25,6 +25,7 @@ mod serve;
 mod stage;
 mod stat;
 mod trash;
+mod watch;
 
 pub use apply::apply;
 pub use chunk::chunk_list;
@@ -34,3 +35,4 @@ pub use scan::{Found, scan};
 pub use serve::{open_source, source_list};
 pub use stage::{StageError, StageFile, copy, finish, seal, stage_small, sweep, unstage};
 pub use trash::{Trashed, list_trash, purge_trash};
+pub use watch::FsWatch;

@@ -290,3 +290,118 @@ fn staged(call: &str, content: ContentId, errno: Errno) -> ItemError {
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fs::probe;
+    use std::path::PathBuf;
+    use sync_core::FolderId;
+    use sync_core::input::Seen;
+
+    fn folder() -> (tempfile::TempDir, Root) {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::create(home.path(), FolderId([7; 16])).unwrap();
+        (home, root)
+    }
+
+    fn place(root: &Root, content: ContentId) -> PathBuf {
+        root.path().join(".landropic/stage").join(content.to_string())
+    }
+
+    fn stat(root: &Root, path: &[u8]) -> (RelPath, Stat) {
+        let path = RelPath::new(path).unwrap();
+        let Ok(Seen::File(stat, _)) = probe(root, &[(path.clone(), None)]).unwrap().remove(0) else { panic!() };
+        (path, stat)
+    }
+
+    #[test]
+    fn bytes_of_another_content_are_not_staged() {
+        let (_home, root) = folder();
+        let content = ContentId::of(b"abc");
+        assert_eq!(stage_small(&root, content, b"abd"), Err(StageError::BadHash));
+        assert!(!place(&root, content).exists());
+        stage_small(&root, content, b"abc").unwrap();
+        stage_small(&root, content, b"abc").unwrap();
+        assert_eq!(finish(&root, content, 3), Ok(true));
+    }
+
+    #[test]
+    fn staging_again_leaves_whoever_holds_the_first_file_unharmed() {
+        let (home, root) = folder();
+        let content = ContentId::of(b"abc");
+        stage_small(&root, content, b"abc").unwrap();
+        let held = home.path().join("held");
+        std::fs::hard_link(place(&root, content), &held).unwrap();
+        std::fs::write(&held, b"edited").unwrap();
+        stage_small(&root, content, b"abc").unwrap();
+        assert_eq!(std::fs::read(&held).unwrap(), b"edited");
+        assert_eq!(finish(&root, content, 3), Ok(true));
+    }
+
+    #[test]
+    fn ranges_in_any_order_make_up_the_content_and_survive_reopening() {
+        let (_home, root) = folder();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i % 253) as u8).collect();
+        let content = ContentId::of(&bytes);
+        let size = 100_000;
+        let file = StageFile::open(&root, content, size).unwrap();
+        assert_eq!(place(&root, content).metadata().unwrap().len(), size);
+        file.write(60_000, &bytes[60_000..]).unwrap();
+        seal(&root, content).unwrap();
+        assert_eq!(finish(&root, content, size), Ok(false));
+        drop(file);
+        let file = StageFile::open(&root, content, size).unwrap();
+        file.write(0, &bytes[..60_000]).unwrap();
+        let mut back = vec![0; 10];
+        file.read(60_000, &mut back).unwrap();
+        assert_eq!(back, bytes[60_000..60_010]);
+        assert_eq!(finish(&root, content, size), Ok(true));
+        assert!(file.write(size - 1, b"xy").is_err(), "beyond the end");
+        assert!(file.write(u64::MAX, b"x").is_err());
+    }
+
+    #[test]
+    fn a_staged_file_that_is_missing_or_short_is_not_finished() {
+        let (_home, root) = folder();
+        let content = ContentId::of(b"abc");
+        assert_eq!(finish(&root, content, 3), Ok(false));
+        assert!(seal(&root, content).is_err());
+        std::fs::write(place(&root, content), b"ab").unwrap();
+        assert_eq!(finish(&root, content, 3), Ok(false));
+        unstage(&root, content).unwrap();
+        unstage(&root, content).unwrap();
+        assert!(!place(&root, content).exists());
+    }
+
+    #[test]
+    fn a_copy_is_staged_only_from_the_expected_file_with_the_expected_bytes() {
+        let (home, root) = folder();
+        std::fs::write(home.path().join("f"), b"abc").unwrap();
+        let (path, expect) = stat(&root, b"f");
+        let content = ContentId::of(b"abc");
+        let other = ContentId::of(b"other");
+        assert_eq!(copy(&root, other, &root, &path, expect), Err(CopyError::Source));
+        assert_eq!(copy(&root, content, &root, &path, expect), Ok(()));
+        assert_eq!(finish(&root, content, 3), Ok(true));
+        std::fs::write(home.path().join("f"), b"abcd").unwrap();
+        assert_eq!(copy(&root, content, &root, &path, expect), Err(CopyError::Source));
+        assert_eq!(finish(&root, content, 3), Ok(true), "what was staged stays");
+        std::fs::remove_file(home.path().join("f")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", home.path().join("f")).unwrap();
+        assert_eq!(copy(&root, content, &root, &path, expect), Err(CopyError::Source));
+        assert_eq!(std::fs::read_dir(root.path().join(".landropic/stage")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sweep_leaves_what_is_kept() {
+        let (_home, root) = folder();
+        let (kept, gone) = (ContentId::of(b"kept"), ContentId::of(b"gone"));
+        stage_small(&root, kept, b"kept").unwrap();
+        stage_small(&root, gone, b"gone").unwrap();
+        std::fs::write(place(&root, kept).with_extension("copy"), b"half").unwrap();
+        assert_eq!(sweep(&root, &HashSet::from([kept])), Ok(2));
+        assert!(place(&root, kept).exists() && !place(&root, gone).exists());
+    }
+}
