@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use sync_core::index::{Stat, StatKind};
 use sync_core::input::CopyError;
 use sync_core::path::RelPath;
-use sync_core::{ContentId, FetchError, ItemError, ItemErrorKind};
+use sync_core::{ContentId, ItemError, ItemErrorKind};
 
 /// The staging area, inside the private directory.
 const STAGE: &str = "stage";
@@ -30,15 +30,6 @@ pub enum StageError {
     BadHash,
     /// They could not be written.
     Disk(ItemError),
-}
-
-impl From<StageError> for FetchError {
-    fn from(error: StageError) -> Self {
-        match error {
-            StageError::BadHash => Self::BadHash,
-            StageError::Disk(_) => Self::Disk,
-        }
-    }
 }
 
 impl From<ItemError> for StageError {

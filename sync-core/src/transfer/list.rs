@@ -8,8 +8,6 @@ use minicbor::{Decode, Encode};
 /// [`scheme_sizes`].
 pub const SCHEME: u8 = 1;
 
-
-
 /// Smallest, average and largest chunk in bytes for a file of `size` bytes, so that lists stay short.
 pub fn scheme_sizes(size: u64) -> (u32, u32, u32) {
     let average: u32 = match size {
