@@ -1,6 +1,6 @@
 //! A folder's root: made once, found again, and told from whatever else may stand at its path.
 
-use super::errors::{errno_of, kind_of, trouble};
+use super::errors::{errno_of, trouble};
 use super::stat::{Device, identity, statx_fd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, fsync, mkdirat, openat, openat2, renameat};
@@ -244,11 +244,10 @@ fn make_private(dir: &OwnedFd, name: &str) -> Result<(), Errno> {
 
 fn open_marked(path: &Path, id: FolderId) -> Result<RootDir, RootError> {
     let lost = |reason: &str| RootError::Lost { path: path.into(), id, reason: reason.into() };
-    let fail = |call, errno: Errno| match kind_of(errno) {
-        ItemErrorKind::PermissionDenied => disk(call, path, errno),
-        // Running out of descriptors or memory says nothing about the disk.
-        _ if matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM) => disk(call, path, errno),
-        _ => lost(&std::io::Error::from(errno).to_string()),
+    let fail = |call, errno: Errno| match errno {
+        // What this process lacks, be it rights, descriptors or memory, says nothing about the disk.
+        Errno::ACCESS | Errno::PERM | Errno::MFILE | Errno::NFILE | Errno::NOMEM => disk(call, path, errno),
+        errno => lost(&std::io::Error::from(errno).to_string()),
     };
     let dir = RootDir::open(path).map_err(|errno| fail("open", errno))?;
     match dir.marker().map_err(|errno| fail("read the marker of", errno))? {

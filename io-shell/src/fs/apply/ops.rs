@@ -99,7 +99,7 @@ impl Batch<'_> {
         match target.op.expect.map(|stat| stat.kind) {
             None => Ok(()),
             Some(StatKind::Dir) => self.remove_dir(target),
-            Some(StatKind::File | StatKind::Symlink) => self.to_trash(target),
+            Some(StatKind::File | StatKind::Symlink) => self.displace(target),
             Some(StatKind::Other) => Err(unsupported(target)),
         }
     }
@@ -117,7 +117,7 @@ impl Batch<'_> {
     }
 
     /// Moves the expected file or link to the trash; anything else that is moved goes back.
-    fn to_trash(&mut self, target: &Target<'_>) -> Result<(), Done> {
+    fn displace(&mut self, target: &Target<'_>) -> Result<(), Done> {
         let slot = self.slot(target)?;
         move_to_free(self.root, target.at(), slot).map_err(|errno| target.stop("rename to the trash", errno))?;
         if self.is_expected(target, slot) {
@@ -156,7 +156,7 @@ impl Batch<'_> {
             None => self.mkdir(target, mode),
             Some(StatKind::Dir) => self.set_dir_mode(target, mode),
             Some(StatKind::File | StatKind::Symlink) => {
-                self.to_trash(target)?;
+                self.displace(target)?;
                 let made = self.mkdir(target, mode);
                 if made.is_err() {
                     self.put_back(target, self.slot(target)?);
@@ -192,7 +192,7 @@ impl Batch<'_> {
         if target.op.expect.is_none_or(|expect| expect.differs(&now)) {
             return Err(Done::Unexpected);
         }
-        set_mode(&*target.parent, name, &fd, mode).map_err(stop)?;
+        set_mode(&target.parent, name, &fd, mode).map_err(stop)?;
         self.sync_all = true;
         stat_fd(&fd, self.home).map_err(stop)
     }
@@ -210,10 +210,10 @@ impl Batch<'_> {
         if expect.mtime_ns != mtime_ns {
             // The instant between this look and the call is the only one in which a write by someone else would get
             // the wrong time; where the time stays there is none.
-            set_time(&*target.parent, name, &fd, mtime_ns).map_err(stop)?;
+            set_time(&target.parent, name, &fd, mtime_ns).map_err(stop)?;
         }
         if expect.mode != mode {
-            set_mode(&*target.parent, name, &fd, mode).map_err(stop)?;
+            set_mode(&target.parent, name, &fd, mode).map_err(stop)?;
         }
         let now = stat_fd(&fd, self.home).map_err(stop)?;
         if now.size == expect.size { Ok(now) } else { Err(Done::Unexpected) }

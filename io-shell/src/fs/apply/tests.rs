@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::fs::{finish, list_trash, probe, stage_small};
+use crate::fs::stat::{if_any, stat_at};
+use crate::fs::{finish, list_trash, stage_small};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
-use sync_core::input::Seen;
 use sync_core::{ContentId, FolderId};
 
 struct Folder {
@@ -32,10 +32,10 @@ impl Folder {
     }
 
     fn stat(&self, path: &[u8]) -> Option<Stat> {
-        match probe(&self.root, &[(rel(path), None)]).unwrap().remove(0).unwrap() {
-            Seen::Absent => None,
-            Seen::Dir(stat) | Seen::File(stat, _) | Seen::Symlink(stat, _) => Some(stat),
-        }
+        let dir = self.root.enter().unwrap();
+        let path = rel(path);
+        let parent = Dirs::new(&dir).unwrap().parent(&path).unwrap();
+        if_any(stat_at(&*parent, path.name().as_bytes(), dir.device())).unwrap()
     }
 
     fn apply(&self, ops: &[Op]) -> Vec<Done> {
@@ -111,6 +111,8 @@ fn a_new_file_has_its_bytes_mode_and_time_and_its_fingerprint_is_told() {
             let meta = std::fs::metadata(f.at(bytes)).unwrap();
             assert_eq!(meta.permissions().mode() & 0o7777, mode);
             assert_eq!(meta.mtime() * 1_000_000_000 + meta.mtime_nsec(), MTIME + i64::from(mode));
+            // Made readable for those who are not root.
+            std::fs::set_permissions(f.at(bytes), PermissionsExt::from_mode(0o600)).unwrap();
             assert_eq!(f.read(bytes), bytes);
         }
         assert_eq!(f.leftovers(), (0, 0));
@@ -236,9 +238,9 @@ fn directories_are_made_changed_and_removed_only_when_empty() {
     let made = f.one(b"d", None, Make::Dir { mode: 0o777 });
     assert_eq!(made, Done::Made(f.stat(b"d")));
     assert_eq!(f.stat(b"d").unwrap().mode, 0o777, "whatever the umask is");
-    let changed = f.one(b"d", f.stat(b"d"), Make::Dir { mode: 0o500 });
+    let changed = f.one(b"d", f.stat(b"d"), Make::Dir { mode: 0o711 });
     assert_eq!(changed, Done::Made(f.stat(b"d")));
-    assert_eq!(f.stat(b"d").unwrap().mode, 0o500);
+    assert_eq!(f.stat(b"d").unwrap().mode, 0o711);
     f.write(b"d/f", b"x");
     let full = f.one(b"d", f.stat(b"d"), Make::Absent);
     assert_eq!(kind_of(&full), Some(ItemErrorKind::NotEmpty));
