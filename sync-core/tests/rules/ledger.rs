@@ -1,0 +1,81 @@
+//! What people did, kept apart from dots and rows: which contents a completed scan saw, and which of them somebody
+//! replaced or deleted while he saw them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use sync_core::index::Body;
+
+/// A content as people know it: the hash of a file or of a link's target.
+pub type Content = [u8; 8];
+
+/// What has happened to one content.
+#[derive(Clone, Debug, Default)]
+struct Fate {
+    /// A completed scan saw it.
+    scanned: bool,
+    /// Somebody who saw it replaced or deleted it.
+    superseded: bool,
+    /// It came to be again in a way that is no claim against its end: touched, copied, moved, written out.
+    revived: bool,
+    /// It has been written as a version once.
+    written: bool,
+    /// Devices that have scanned it.
+    at: BTreeSet<usize>,
+}
+
+/// Every content that ever was.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(BTreeMap<Content, Fate>);
+
+/// The content of an entry, if it has one.
+pub fn content_of(body: &Body) -> Option<Content> {
+    match body {
+        Body::File { .. } | Body::Symlink { .. } => Some(body.content_prefix()),
+        Body::Dir { .. } | Body::Tomb | Body::Member(_) => None,
+    }
+}
+
+impl Ledger {
+    pub fn saw(&mut self, device: usize, body: &Body) {
+        if let Some(content) = content_of(body) {
+            let fate = self.0.entry(content).or_default();
+            fate.scanned = true;
+            fate.at.insert(device);
+        }
+    }
+
+    /// Somebody replaced or deleted `body`, which was on his disk.
+    pub fn superseded(&mut self, body: &Body) {
+        if let Some(content) = content_of(body) {
+            self.0.entry(content).or_default().superseded = true;
+        }
+    }
+
+    /// `body` may rightly be seen although somebody has superseded it.
+    pub fn revived(&mut self, body: &Body) {
+        if let Some(content) = content_of(body) {
+            self.0.entry(content).or_default().revived = true;
+        }
+    }
+
+    /// `body` becomes a version; where it was one before, somebody has it anew.
+    pub fn written(&mut self, body: &Body) {
+        if let Some(content) = content_of(body) {
+            let fate = self.0.entry(content).or_default();
+            fate.revived |= fate.written;
+            fate.written = true;
+        }
+    }
+
+    /// Contents that were seen by a device that counts, were superseded by nobody, and are not in `visible`.
+    pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
+        self.0
+            .iter()
+            .find(|(c, f)| f.scanned && !f.superseded && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c))
+            .map(|(c, _)| *c)
+    }
+
+    /// Contents in `visible` that somebody has superseded and nothing has revived.
+    pub fn risen(&self, visible: &BTreeSet<Content>) -> Option<Content> {
+        self.0.iter().find(|(c, f)| f.superseded && !f.revived && visible.contains(*c)).map(|(c, _)| *c)
+    }
+}
