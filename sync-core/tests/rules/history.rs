@@ -48,6 +48,7 @@ impl History {
             rng: Rng::new(seed),
             ledger: Ledger::default(),
             issued: BTreeMap::new(),
+            tombs: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             clock: 50 * YEAR,
             fresh: 0,
@@ -104,6 +105,13 @@ impl History {
                     self.drop_sessions(i);
                 }
                 self.devices[i].apply(percent, crash, &mut self.shared);
+                if crash {
+                    // The next start looks at the disk before it listens to anybody.
+                    if self.shared.chance(30) {
+                        self.edit(i);
+                    }
+                    self.devices[i].scan(&mut self.shared);
+                }
                 self.say(|| format!("{i}: apply {percent}% crash={crash}"));
             }
             50..85 => self.talk(i),
@@ -222,6 +230,9 @@ impl History {
                     && to.parent_path().is_none_or(|d| matches!(device.disk.get(&d), Some(Body::Dir { .. })));
                 if free && content_of(&old).is_some() {
                     shared.ledger.revived(&old);
+                    if self.trace {
+                        eprintln!("{i}: {at:?} moved to {to:?}");
+                    }
                     device.disk.remove(&at);
                     device.disk.insert(to, old);
                 }
@@ -324,10 +335,10 @@ impl History {
         }
         let visible: BTreeSet<Content> = wanted.values().filter_map(|e| content_of(&e.body)).collect();
         if let Some(content) = self.shared.ledger.lost(&visible, |d| ids.contains(&d)) {
-            return Err(format!("content {content:02x?} is lost: {wanted:#?}"));
+            return Err(format!("content {content:02x?} is lost: {wanted:?}"));
         }
         if let Some(content) = self.shared.ledger.risen(&visible) {
-            return Err(format!("content {content:02x?} has risen: {wanted:#?} {:#?}", first.db.rows));
+            return Err(format!("content {content:02x?} has risen: {wanted:?}\n{:?}", first.db.rows));
         }
         let shown: Vec<Content> = wanted.iter().filter(|(p, e)| **p != e.source).filter_map(|(_, e)| content_of(&e.body)).collect();
         let mains = |p: &RelPath| wanted.get(p).and_then(|e| content_of(&e.body));
@@ -357,7 +368,7 @@ impl History {
                     if let Some(by) = replacers.iter().find(|d| knows(d)) {
                         return Err(format!("{}: {path:?} holds {dot:?}, which {by:?} has replaced", device.id));
                     }
-                } else if knows(dot) && replacers.is_empty() {
+                } else if knows(dot) && replacers.is_empty() && !self.shared.tombs.contains(dot) {
                     return Err(format!("{}: claims {dot:?} of {path:?}, lacks it, and nothing has replaced it", device.id));
                 }
             }
@@ -402,7 +413,7 @@ fn file(shared: &mut Shared, now: i64) -> Body {
     // Now and then two people write the same.
     let number = if shared.chance(10) { shared.rng.below(3) } else { 1_000 + shared.fresh() };
     let mut content = [0xc0; 32];
-    content[..8].copy_from_slice(&(number + 1).to_be_bytes());
+    content[..8].copy_from_slice(&((number + 1) << 32).to_be_bytes());
     // Sizes go with contents.
     let size = number.wrapping_mul(0x9e37_79b9) % 50;
     Body::File { content: ContentId(content), size, mtime_ns: now, mode: 0o644 }

@@ -2,7 +2,7 @@
 //! exchanges that stop anywhere, purges, retired devices, lost databases, restored backups and wrong clocks.
 //!
 //! `LANDROPIC_HISTORIES=N` runs N histories; `LANDROPIC_SEED=S` runs the one of that seed and says what happens.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod exchange;
 mod history;
@@ -69,4 +69,21 @@ fn every_broken_rule_is_caught() {
         }
     }
     assert!(escaped.is_empty(), "not caught within {MUTANT_HISTORIES} histories: {escaped:?}");
+}
+
+#[test]
+#[ignore]
+fn survey() {
+    let mut groups: std::collections::BTreeMap<String, (u64, u64)> = Default::default();
+    std::panic::set_hook(Box::new(|_| {}));
+    for seed in 0..number("LANDROPIC_HISTORIES").unwrap_or(3000) {
+        if let Err(wrong) = verdict(REAL, seed, false) {
+            let key: String = wrong.chars().filter(|c| !c.is_ascii_digit()).take(300).collect();
+            let key = ["claims", "has replaced", "is lost", "has risen", "rows differ", "disk is not", "come to rest", "merge is", "equal contents", "tree differs", "applied", "does not end"].iter().find(|k| key.contains(**k)).map_or(key.clone(), |k| (*k).into());
+            let e = groups.entry(key).or_insert((0, seed));
+            e.0 += 1;
+        }
+    }
+    drop(std::panic::take_hook());
+    println!("{groups:#?}");
 }

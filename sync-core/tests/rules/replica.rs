@@ -54,6 +54,8 @@ pub struct Device {
     pub backup: Option<Db>,
     pub skew: i64,
     pub retired: bool,
+    /// Stopped between a change to the disk and the commit of its base, and not scanned since.
+    pub crashed: bool,
 }
 
 /// What all devices of a history share.
@@ -64,6 +66,8 @@ pub struct Shared {
     pub ledger: Ledger,
     /// Every dot ever issued, and the dots that replaced it.
     pub issued: BTreeMap<(RelPath, Dot), Vec<Dot>>,
+    /// Dots that were deletions: only these may go without being replaced.
+    pub tombs: BTreeSet<Dot>,
     /// Actors whose dots may stand for two writes.
     pub doubtful: BTreeSet<Actor>,
     pub clock: i64,
@@ -118,7 +122,7 @@ pub fn tree(rules: &Rules, rows: &BTreeMap<RelPath, (Row, u64)>, policy: &Policy
 impl Device {
     pub fn new(id: usize, devices: usize, skew: i64, shared: &mut Shared) -> Self {
         let mut out =
-            Self { id, db: Db::default(), disk: BTreeMap::new(), backup: None, skew, retired: false };
+            Self { id, db: Db::default(), disk: BTreeMap::new(), backup: None, skew, retired: false, crashed: false };
         out.wipe(devices, shared);
         out
     }
@@ -199,6 +203,9 @@ impl Device {
         for old in before.into_iter().filter(|d| !row.siblings.contains_key(d)) {
             shared.issued.entry((path.clone(), old)).or_default().push(dot);
         }
+        if row.siblings.get(&dot).is_some_and(|v| !v.body.is_live()) {
+            shared.tombs.insert(dot);
+        }
         if shared.issued.insert((path.clone(), dot), Vec::new()).is_some() {
             shared.doubtful.insert(dot.actor);
         }
@@ -248,34 +255,46 @@ impl Device {
         }
     }
 
-    /// Compares the whole disk with the bases and writes what differs.
+    /// Compares the whole disk with the bases and writes what differs: what is gone from below, so that a directory
+    /// goes after what it held; then what is there from above, so that a file that became a directory is replaced by
+    /// it before something in it calls for the directory.
     pub fn scan(&mut self, shared: &mut Shared) {
-        let paths: BTreeSet<RelPath> = self.disk.keys().chain(self.db.bases.keys()).cloned().collect();
-        for path in paths.into_iter().rev() {
-            let seen = self.disk.get(&path).cloned();
-            if let Some(body) = &seen {
-                shared.ledger.saw(self.id, body);
-            }
-            match (seen, self.db.bases.get(&path).cloned()) {
-                (Some(seen), base) if base.as_ref().is_none_or(|b| b.body != seen) => {
-                    self.changed(&path, &seen, base, shared);
-                }
-                (None, Some(base)) => self.deleted(&path, &base, shared),
-                (Some(_) | None, _) => {}
+        let gone: Vec<RelPath> = self.db.bases.keys().filter(|p| !self.disk.contains_key(*p)).cloned().collect();
+        for path in gone.into_iter().rev() {
+            if let Some(base) = self.db.bases.get(&path).cloned() {
+                self.deleted(&path, &base, shared);
             }
         }
+        for (path, seen) in self.disk.clone() {
+            shared.ledger.saw(self.id, &seen);
+            let base = self.db.bases.get(&path).cloned();
+            if base.as_ref().is_none_or(|b| b.body != seen) {
+                self.changed(&path, &seen, base, shared);
+            }
+        }
+        self.crashed = false;
     }
 
     fn deleted(&mut self, path: &RelPath, base: &Based, shared: &mut Shared) {
         self.db.bases.remove(path);
         let wanted = self.tree(shared);
-        // Where the version is not what is wanted here, an apply that was cut short looks the same as a deletion.
-        let Some(dot) = base.dot.filter(|_| wanted.get(path).is_some_and(|w| w.dot == base.dot && w.source == base.source))
-        else {
+        let Some(dot) = base.dot else { return };
+        let holds = self.db.rows.get(&base.source).is_some_and(|(row, _)| row.siblings.contains_key(&dot));
+        let is_wanted = wanted.get(path).is_some_and(|w| w.dot == base.dot && w.source == base.source);
+        if !is_wanted && self.crashed {
+            // An apply that was cut short looks the same as a deletion.
+            shared.ledger.revived(&base.body);
             return;
-        };
+        }
+        if !holds {
+            return;
+        }
         if base.source != *path {
             self.settle(&base.source, dot, shared);
+            return;
+        }
+        if !is_wanted {
+            self.write(path, &Body::Tomb, Some(dot), shared);
             return;
         }
         for (copy, entry) in wanted.iter().filter(|(name, entry)| entry.source == *path && *name != path) {
@@ -376,6 +395,7 @@ impl Device {
                 self.db.bases.insert(path.clone(), entry.clone());
             }
         }
+        self.crashed |= crash;
         if self.db.bases == wanted && self.is_clean() {
             self.db.applied = self.db.knowledge.clone();
         }
