@@ -251,7 +251,7 @@ impl History {
             if p == at && new.as_ref().is_some_and(|n| n.same_content(&old)) {
                 continue;
             }
-            shared.ledger.superseded(&old);
+            shared.ledger.superseded(i, &old);
             if device.db.bases.get(&p).is_none_or(|b| b.dot.is_none() || !b.body.same_content(&old)) {
                 // The device cannot know which version that was.
                 shared.ledger.revived(&old);
@@ -337,7 +337,7 @@ impl History {
         if let Some(content) = self.shared.ledger.lost(&visible, |d| ids.contains(&d)) {
             return Err(format!("content {content:02x?} is lost: {wanted:?}"));
         }
-        if let Some(content) = self.shared.ledger.risen(&visible) {
+        if let Some(content) = self.shared.ledger.risen(&visible, |d| ids.contains(&d)) {
             return Err(format!("content {content:02x?} has risen: {wanted:?}\n{:?}", first.db.rows));
         }
         let shown: Vec<Content> = wanted.iter().filter(|(p, e)| **p != e.source).filter_map(|(_, e)| content_of(&e.body)).collect();

@@ -12,8 +12,8 @@ pub type Content = [u8; 8];
 struct Fate {
     /// A completed scan saw it.
     scanned: bool,
-    /// Somebody who saw it replaced or deleted it.
-    superseded: bool,
+    /// Devices where somebody who saw it replaced or deleted it.
+    superseded: BTreeSet<usize>,
     /// It came to be again in a way that is no claim against its end: touched, copied, moved, written out.
     revived: bool,
     /// It has been written as a version once.
@@ -43,10 +43,10 @@ impl Ledger {
         }
     }
 
-    /// Somebody replaced or deleted `body`, which was on his disk.
-    pub fn superseded(&mut self, body: &Body) {
+    /// Somebody replaced or deleted `body`, which was on the disk of `device`.
+    pub fn superseded(&mut self, device: usize, body: &Body) {
         if let Some(content) = content_of(body) {
-            self.0.entry(content).or_default().superseded = true;
+            self.0.entry(content).or_default().superseded.insert(device);
         }
     }
 
@@ -70,12 +70,13 @@ impl Ledger {
     pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
         self.0
             .iter()
-            .find(|(c, f)| f.scanned && !f.superseded && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c))
+            .find(|(c, f)| f.scanned && f.superseded.is_empty() && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c))
             .map(|(c, _)| *c)
     }
 
-    /// Contents in `visible` that somebody has superseded and nothing has revived.
-    pub fn risen(&self, visible: &BTreeSet<Content>) -> Option<Content> {
-        self.0.iter().find(|(c, f)| f.superseded && !f.revived && visible.contains(*c)).map(|(c, _)| *c)
+    /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.
+    pub fn risen(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
+        self.0.iter()
+            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && visible.contains(*c)).map(|(c, _)| *c)
     }
 }

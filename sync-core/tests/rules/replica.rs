@@ -54,7 +54,7 @@ pub struct Device {
     pub backup: Option<Db>,
     pub skew: i64,
     pub retired: bool,
-    /// Stopped between a change to the disk and the commit of its base, and not scanned since.
+    /// The disk may be ahead of its bases: stopped before they were committed, or restored; and not scanned since.
     pub crashed: bool,
 }
 
@@ -148,6 +148,7 @@ impl Device {
     /// A new actor and epoch; own dots that nobody has confirmed are issued again if they may stand for two writes.
     pub fn renew(&mut self, doubtful: bool, shared: &mut Shared) {
         self.db.epoch = shared.fresh();
+        self.crashed = true;
         if !shared.rules.renews_actor {
             return;
         }
@@ -340,6 +341,11 @@ impl Device {
         }
         let wanted = self.tree(shared).remove(path);
         if let Some(wanted) = wanted.filter(|w| w.body.same_content(seen)) {
+            // Somebody who made just what is wanted has replaced what he saw, but so has an apply whose base was lost:
+            // nothing is written, and what was there stays beside it.
+            if let Some(base) = base.filter(|_| saw.is_some()) {
+                shared.ledger.revived(&base.body);
+            }
             self.db.bases.insert(path.clone(), keep(wanted.dot, &wanted.source));
             return;
         }
@@ -373,7 +379,7 @@ impl Device {
             let (Some(body), Some(base)) = (self.disk.get(path), self.db.bases.get(path)) else { continue };
             let stays = wanted.get(path).is_some_and(|w| is_dir(&w.body) == is_dir(body));
             let full = is_dir(body) && self.disk.keys().any(|p| p.is_below(path));
-            if stays || full || base.body != *body || !shared.chance(percent) {
+            if stays || full || base.body != *body || !shared.chance(percent) || !self.keep_displaced(path, &wanted, crash) {
                 continue;
             }
             self.disk.remove(path);
@@ -388,6 +394,9 @@ impl Device {
             if base == Some(entry) || !parent || !clean || !shared.chance(percent) {
                 continue;
             }
+            if !body.is_none_or(|b| b.same_content(&entry.body)) && !self.keep_displaced(path, &wanted, crash) {
+                continue;
+            }
             self.disk.insert(path.clone(), entry.body.clone());
             if crash {
                 shared.ledger.revived(&entry.body);
@@ -398,6 +407,24 @@ impl Device {
         self.crashed |= crash;
         if self.db.bases == wanted && self.is_clean() {
             self.db.applied = self.db.knowledge.clone();
+        }
+    }
+
+    /// Custody: what is about to leave `path` and is wanted under a copy's name goes there first. False if it cannot.
+    fn keep_displaced(&mut self, path: &RelPath, wanted: &Tree, crash: bool) -> bool {
+        let Some(base) = self.db.bases.get(path) else { return true };
+        let held = |w: &Based| w.source == base.source && w.dot == base.dot;
+        let Some((copy, entry)) = wanted.iter().find(|(p, w)| *p != path && held(w)) else { return true };
+        match self.disk.get(copy) {
+            Some(body) => body.same_content(&entry.body),
+            None if self.db.bases.contains_key(copy) => false,
+            None => {
+                self.disk.insert(copy.clone(), entry.body.clone());
+                if !crash {
+                    self.db.bases.insert(copy.clone(), entry.clone());
+                }
+                true
+            }
         }
     }
 
