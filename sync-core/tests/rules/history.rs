@@ -178,6 +178,7 @@ impl History {
         let actor = Actor(db.actor);
         let device = &mut self.devices[i];
         device.db = db;
+        self.shared.ledger.forgot(i);
         for body in device.disk.values() {
             self.shared.ledger.revived(body);
         }

@@ -24,7 +24,11 @@ struct Fate {
 
 /// Every content that ever was.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(BTreeMap<Content, Fate>);
+pub struct Ledger {
+    fates: BTreeMap<Content, Fate>,
+    /// What was replaced or deleted on a disk, and not scanned since.
+    untold: Vec<(usize, Content)>,
+}
 
 /// The content of an entry, if it has one.
 pub fn content_of(body: &Body) -> Option<Content> {
@@ -37,7 +41,7 @@ pub fn content_of(body: &Body) -> Option<Content> {
 impl Ledger {
     pub fn saw(&mut self, device: usize, body: &Body) {
         if let Some(content) = content_of(body) {
-            let fate = self.0.entry(content).or_default();
+            let fate = self.fates.entry(content).or_default();
             fate.scanned = true;
             fate.at.insert(device);
         }
@@ -46,21 +50,35 @@ impl Ledger {
     /// Somebody replaced or deleted `body`, which was on the disk of `device`.
     pub fn superseded(&mut self, device: usize, body: &Body) {
         if let Some(content) = content_of(body) {
-            self.0.entry(content).or_default().superseded.insert(device);
+            self.fates.entry(content).or_default().superseded.insert(device);
+            self.untold.push((device, content));
         }
+    }
+
+    /// A scan of `device` is complete.
+    pub fn told(&mut self, device: usize) {
+        self.untold.retain(|(d, _)| *d != device);
+    }
+
+    /// `device` has forgotten what its disk held at the last scan: what has changed since cannot be known.
+    pub fn forgot(&mut self, device: usize) {
+        for (_, content) in self.untold.iter().filter(|(d, _)| *d == device) {
+            self.fates.entry(*content).or_default().revived = true;
+        }
+        self.told(device);
     }
 
     /// `body` may rightly be seen although somebody has superseded it.
     pub fn revived(&mut self, body: &Body) {
         if let Some(content) = content_of(body) {
-            self.0.entry(content).or_default().revived = true;
+            self.fates.entry(content).or_default().revived = true;
         }
     }
 
     /// `body` becomes a version; where it was one before, somebody has it anew.
     pub fn written(&mut self, body: &Body) {
         if let Some(content) = content_of(body) {
-            let fate = self.0.entry(content).or_default();
+            let fate = self.fates.entry(content).or_default();
             fate.revived |= fate.written;
             fate.written = true;
         }
@@ -68,7 +86,7 @@ impl Ledger {
 
     /// Contents that were seen by a device that counts, were superseded by nobody, and are not in `visible`.
     pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
-        self.0
+        self.fates
             .iter()
             .find(|(c, f)| f.scanned && f.superseded.is_empty() && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c))
             .map(|(c, _)| *c)
@@ -76,7 +94,7 @@ impl Ledger {
 
     /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.
     pub fn risen(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
-        self.0.iter()
+        self.fates.iter()
             .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && visible.contains(*c)).map(|(c, _)| *c)
     }
 }

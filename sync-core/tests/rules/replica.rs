@@ -141,6 +141,7 @@ impl Device {
 
     /// The database is lost; the files stay.
     pub fn wipe(&mut self, devices: usize, shared: &mut Shared) {
+        shared.ledger.forgot(self.id);
         let actor = shared.rng.next_u64();
         self.db = Db { actor, epoch: shared.fresh(), peers: vec![Peer::default(); devices], ..Db::default() };
     }
@@ -274,6 +275,7 @@ impl Device {
             }
         }
         self.crashed = false;
+        shared.ledger.told(self.id);
     }
 
     fn deleted(&mut self, path: &RelPath, base: &Based, shared: &mut Shared) {
@@ -340,6 +342,12 @@ impl Device {
             return;
         }
         let wanted = self.tree(shared).remove(path);
+        // Where the disk may be ahead of its bases, only a base that is still wanted here tells what was seen.
+        let trusted = !self.crashed || wanted.as_ref().is_some_and(|w| saw == w.dot);
+        if let Some(base) = base.as_ref().filter(|_| !trusted) {
+            shared.ledger.revived(&base.body);
+        }
+        let saw = saw.filter(|_| trusted);
         if let Some(wanted) = wanted.filter(|w| w.body.same_content(seen)) {
             // Somebody who made just what is wanted has replaced what he saw, but so has an apply whose base was lost:
             // nothing is written, and what was there stays beside it.
