@@ -129,6 +129,7 @@ impl History {
             }
             93 => {
                 self.drop_sessions(i);
+                self.forget(i);
                 self.devices[i].wipe(count, &mut self.shared);
                 self.say(|| format!("{i}: wiped"));
             }
@@ -147,6 +148,12 @@ impl History {
 
     fn drop_sessions(&mut self, i: usize) {
         self.sessions.retain(|s| !s.ends.contains(&i));
+    }
+
+    fn forget(&mut self, i: usize) {
+        let rows = self.devices.iter().filter(|d| d.id != i).flat_map(|d| d.db.rows.values());
+        let live = rows.flat_map(|(row, _)| row.siblings.values()).filter_map(|v| content_of(&v.body)).collect();
+        self.shared.ledger.forgot(i, &live);
     }
 
     /// Some steps of a session with somebody; a session may rest, go on later, or end at any row.
@@ -176,9 +183,9 @@ impl History {
     fn restore(&mut self, i: usize, db: Db) {
         self.drop_sessions(i);
         let actor = Actor(db.actor);
+        self.forget(i);
         let device = &mut self.devices[i];
         device.db = db;
-        self.shared.ledger.forgot(i);
         for body in device.disk.values() {
             self.shared.ledger.revived(body);
         }

@@ -60,12 +60,16 @@ impl Ledger {
         self.untold.retain(|(d, _)| *d != device);
     }
 
-    /// `device` has forgotten what its disk held at the last scan: what has changed since cannot be known.
-    pub fn forgot(&mut self, device: usize) {
+    /// `device` has lost part of its memory. What it alone knew of ends is gone with it: of what changed since its last
+    /// scan, and of what others still hold as `live`.
+    pub fn forgot(&mut self, device: usize, live: &BTreeSet<Content>) {
         for (_, content) in self.untold.iter().filter(|(d, _)| *d == device) {
             self.fates.entry(*content).or_default().revived = true;
         }
         self.told(device);
+        for (_, fate) in self.fates.iter_mut().filter(|(c, f)| f.superseded.contains(&device) && live.contains(*c)) {
+            fate.revived = true;
+        }
     }
 
     /// `body` may rightly be seen although somebody has superseded it.

@@ -141,7 +141,6 @@ impl Device {
 
     /// The database is lost; the files stay.
     pub fn wipe(&mut self, devices: usize, shared: &mut Shared) {
-        shared.ledger.forgot(self.id);
         let actor = shared.rng.next_u64();
         self.db = Db { actor, epoch: shared.fresh(), peers: vec![Peer::default(); devices], ..Db::default() };
     }
