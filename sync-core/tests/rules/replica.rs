@@ -176,6 +176,9 @@ impl Device {
                     if !before.contains_key(dot) {
                         shared.ledger.revived(&value.body);
                         shared.issued.insert((path.clone(), *dot), Vec::new());
+                        if !value.body.is_live() {
+                            shared.tombs.insert(*dot);
+                        }
                     }
                 }
                 self.put(&path, row);
@@ -221,11 +224,27 @@ impl Device {
             Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => now,
         };
         let write = shared.rules.write;
+        let before = self.shown(path, shared);
+        let replaced = saw.and_then(|d| self.db.rows.get(path)?.0.siblings.get(&d)).map(|v| v.body.clone());
         let dot = self.author(path, shared, |row, dot| write(row, dot, body.clone(), saw, mtime, now));
+        for shown in self.shown(path, shared) {
+            let is_new = body.same_content(&shown);
+            let again = replaced.as_ref().is_some_and(|r| r.same_content(&shown));
+            let was = before.iter().any(|b| b.same_content(&shown));
+            assert!(is_new || was && !again, "a write at {path:?} brings up {shown:?}, which was hidden or replaced");
+        }
         if body.is_live() {
             self.raise_parents(path, shared);
         }
         dot
+    }
+
+    /// What the row at `path` shows: files and links, at the path and as copies.
+    fn shown(&self, path: &RelPath, shared: &Shared) -> Vec<Body> {
+        let Some((row, _)) = self.db.rows.get(path) else { return Vec::new() };
+        let shown = (shared.rules.project)(row, false, &shared.policy);
+        let all = shown.main.into_iter().map(|(_, body)| body).chain(shown.losers.into_iter().map(|l| l.value.body));
+        all.filter(|b| content_of(b).is_some()).collect()
     }
 
     /// A write beneath a directory that has no live row of its own writes that row.

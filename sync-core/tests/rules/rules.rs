@@ -2,7 +2,7 @@
 
 use sync_core::Actor;
 use sync_core::WallTime;
-use sync_core::index::{Body, Dot, Loser, Policy, Projection, Row, Vector, may_purge, merge, project, reissue};
+use sync_core::index::{Body, Dot, Loser, Policy, Projection, Row, Value, Vector, may_purge, merge, project, reissue};
 
 type Write = fn(&mut Row, Dot, Body, Option<Dot>, WallTime, WallTime);
 type Merge = fn(&Row, &Vector, &Row, &Vector) -> Row;
@@ -64,8 +64,9 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "purge looks at knowledge, not at what is applied", may_purge: purge_on_knowledge, ..REAL },
     Rules { name: "prev counts in both directions", project: project_symmetric, ..REAL },
     Rules { name: "prev counts for nothing", project: project_without_prev, ..REAL },
+    Rules { name: "only the winner's prev counts", project: project_winner_prev, ..REAL },
     Rules { name: "a write replaces all siblings", write: write_over_all, ..REAL },
-    Rules { name: "a write replaces what it saw and nothing equal to it", write: write_over_seen, ..REAL },
+    Rules { name: "a write leaves what was hidden by what it saw", write: write_over_seen, ..REAL },
     Rules { name: "a touch ranks as new", write: write_fresh_stamp, ..REAL },
     Rules { name: "a touch of a superseded version is written", touches_superseded: true, ..REAL },
     Rules { name: "a restored database goes on as the same actor", renews_actor: false, ..REAL },
@@ -94,6 +95,15 @@ fn purge_on_dots(row: &Row, members: &[(Vector, Vector)]) -> bool {
 
 fn purge_on_knowledge(row: &Row, members: &[(Vector, Vector)]) -> bool {
     may_purge(row, members.iter().map(|(known, _)| known))
+}
+
+/// What the winner alone replaced is hidden, so that a third version brings it back.
+fn project_winner_prev(row: &Row, below: bool, policy: &Policy) -> Projection {
+    let out = project(row, below, policy);
+    let top = out.main.as_ref().and_then(|(dot, _)| *dot).and_then(|d| row.siblings.get(&d));
+    let mut unhidden = project_without_prev(row, below, policy);
+    unhidden.losers.retain(|l| top.is_none_or(|t| t.prev != l.value.body.content_prefix()));
+    unhidden
 }
 
 fn project_symmetric(row: &Row, below: bool, policy: &Policy) -> Projection {
@@ -125,8 +135,9 @@ fn write_over_all(row: &mut Row, dot: Dot, body: Body, saw: Option<Dot>, mtime: 
 
 fn write_over_seen(row: &mut Row, dot: Dot, body: Body, saw: Option<Dot>, mtime: WallTime, now: WallTime) {
     let before = row.siblings.clone();
-    row.write(dot, body, saw, mtime, now);
-    row.siblings.extend(before.into_iter().filter(|(d, v)| Some(*d) != saw && v.body.is_live()));
+    row.write(dot, body.clone(), saw, mtime, now);
+    let other = |v: &Value| v.body.is_live() && !v.body.same_content(&body);
+    row.siblings.extend(before.into_iter().filter(|(d, v)| Some(*d) != saw && other(v)));
 }
 
 fn write_fresh_stamp(row: &mut Row, dot: Dot, body: Body, saw: Option<Dot>, mtime: WallTime, now: WallTime) {
