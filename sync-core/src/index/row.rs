@@ -142,9 +142,10 @@ pub struct Value {
 }
 
 impl Value {
-    /// Whether this version replaced the content of `older` and came after it.
+    /// Whether this version replaced the content of `older` and came after it. A directory always outranks a file.
     pub fn succeeds(&self, older: &Self) -> bool {
-        self.prev != [0; 8] && older.body.content_prefix() == self.prev && older.stamp < self.stamp
+        let rank = |v: &Self| (matches!(v.body, Body::Dir { .. }), v.stamp);
+        self.prev != [0; 8] && older.body.content_prefix() == self.prev && rank(older) < rank(self)
     }
 }
 

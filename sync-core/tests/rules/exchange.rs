@@ -10,6 +10,8 @@ use sync_core::index::{Row, Vector};
 enum Message {
     Row { path: RelPath, row: Row, cursor: Option<u64> },
     Gone(RelPath),
+    /// Every key has been sent.
+    Listed,
     Caught { rev: u64, knowledge: Vector, applied: Vector },
 }
 
@@ -28,6 +30,8 @@ struct Lane {
     phase: Phase,
     full: bool,
     queue: VecDeque<Message>,
+    /// Whether the receiver has been through every key of the sender, and has queued its `Gone`s.
+    listed: bool,
     caught: Option<(u64, Vector, Vector)>,
 }
 
@@ -83,6 +87,7 @@ impl Session {
             },
             full,
             queue: VecDeque::new(),
+            listed: !full || shared.rules.caught_before_gone,
             caught: None,
         };
         Self { ends: [i, j], lanes: [lane(a, b), lane(b, a)] }
@@ -102,12 +107,14 @@ impl Session {
 
     fn send(&mut self, n: usize, devices: &[Device], shared: &Shared) -> bool {
         let sender = &devices[self.ends[n]].db;
+        let answered = self.lanes[1 - n].listed;
         let lane = &mut self.lanes[n];
-        while let Phase::Keys(after, start) = &lane.phase {
+        if let Phase::Keys(after, start) = &lane.phase {
             let bound = after.clone().map_or(Bound::Unbounded, Bound::Excluded);
             let Some((path, (row, _))) = sender.rows.range((bound, Bound::Unbounded)).next() else {
                 lane.phase = Phase::Revs(*start);
-                break;
+                lane.queue.push_back(Message::Listed);
+                return true;
             };
             lane.phase = Phase::Keys(Some(path.clone()), *start);
             lane.queue.push_back(Message::Row { path: path.clone(), row: row.clone(), cursor: None });
@@ -124,6 +131,10 @@ impl Session {
                 lane.queue.push_back(Message::Row { path: path.clone(), row: row.clone(), cursor });
                 return true;
             }
+        }
+        if !answered {
+            // The receiver would take this side's knowledge for a row that it still holds and that is gone here.
+            return false;
         }
         let caught = (sender.rev, sender.knowledge.clone(), sender.applied.clone());
         if lane.caught.as_ref() == Some(&caught) {
@@ -159,6 +170,7 @@ impl Session {
                     me.db.peers[from].cursor = cursor;
                 }
             }
+            Message::Listed => self.lanes[n].listed = true,
             Message::Gone(path) => integrate(me, &path, &Row::default(), &claimed, shared),
             Message::Caught { rev, knowledge, applied } => {
                 hear(me, from, &knowledge, &applied);

@@ -16,6 +16,8 @@ pub struct History {
     sessions: Vec<Session>,
     shared: Shared,
     paths: Vec<RelPath>,
+    /// Few paths, many deletions, and rounds in which all but one catch up and purge.
+    forgetful: bool,
     trace: bool,
 }
 
@@ -72,7 +74,11 @@ impl History {
         if shared.chance(15) {
             paths.push(path(&format!("{}.{}", "l".repeat(200), "e".repeat(54))));
         }
-        Self { devices, sessions: Vec::new(), shared, paths, trace }
+        let forgetful = shared.chance(50);
+        if forgetful {
+            paths.truncate(1 + shared.below(2));
+        }
+        Self { devices, sessions: Vec::new(), shared, paths, forgetful, trace }
     }
 
     fn say(&self, text: impl FnOnce() -> String) {
@@ -89,6 +95,10 @@ impl History {
         let count = self.devices.len();
         let i = self.shared.below(count);
         let roll = self.shared.below(100);
+        if self.forgetful && self.shared.chance(20) {
+            self.round(i);
+            return;
+        }
         let shared = &mut self.shared;
         match roll {
             0..30 => {
@@ -143,6 +153,32 @@ impl History {
                 }
             }
             _ => self.drop_sessions(i),
+        }
+    }
+
+    /// All but `absent` scan, talk, apply and purge.
+    fn round(&mut self, absent: usize) {
+        if self.members().len() > 2 && self.shared.chance(15) {
+            self.devices[absent].retired = true;
+        }
+        let ids: Vec<usize> = (0..self.devices.len()).filter(|i| *i != absent).collect();
+        self.say(|| format!("a round without {absent}"));
+        for _ in 0..1 + self.shared.below(3) {
+            self.step_all(&ids);
+            for i in &ids {
+                for j in ids.iter().filter(|j| *j > i) {
+                    self.sessions.retain(|s| !s.ends.contains(i) || !s.ends.contains(j));
+                    let mut session = Session::open(&mut self.devices, *i, *j, &mut self.shared);
+                    assert!((0..5_000).any(|_| !session.step(&mut self.devices, &mut self.shared)), "a session ends");
+                }
+            }
+            self.step_all(&ids);
+        }
+        let members = self.members();
+        for i in ids {
+            if self.shared.chance(70) {
+                self.devices[i].purge(&members, &self.shared);
+            }
         }
     }
 
@@ -227,7 +263,8 @@ impl History {
         let fits = at.parent_path().is_none_or(|d| matches!(device.disk.get(&d), Some(Body::Dir { .. })));
         let before = device.disk.get(&at).cloned();
         let now = shared.clock + device.skew;
-        let new = match (shared.below(12), before.clone()) {
+        let roll = if self.forgetful && shared.chance(30) { 7 } else { shared.below(12) };
+        let new = match (roll, before.clone()) {
             (0..5, _) => Some(file(shared, now)),
             (5, Some(old)) => Some(touched(old, now)),
             (6, _) => Some(Body::Symlink { target: shared.fresh().to_be_bytes().into() }),
@@ -347,6 +384,16 @@ impl History {
         }
         if let Some(content) = self.shared.ledger.risen(&visible, |d| ids.contains(&d)) {
             return Err(format!("content {content:02x?} has risen: {wanted:?}\n{:?}", first.db.rows));
+        }
+        for (name, entry) in wanted.iter().filter(|(p, e)| **p != e.source) {
+            let Some(copy) = content_of(&entry.body) else { continue };
+            let beside = wanted.iter().filter(|(p, e)| e.source == entry.source && *p != name);
+            for (beside, content) in beside.filter_map(|(p, e)| Some((p, content_of(&e.body)?))) {
+                let ranks = *beside == entry.source || self.shared.policy == Policy::Newest;
+                if ranks && self.shared.ledger.is_edit(copy, content) {
+                    return Err(format!("{name:?} shows what {beside:?} replaced: {:?}", first.db.rows));
+                }
+            }
         }
         let shown: Vec<Content> = wanted.iter().filter(|(p, e)| **p != e.source).filter_map(|(_, e)| content_of(&e.body)).collect();
         let mains = |p: &RelPath| wanted.get(p).and_then(|e| content_of(&e.body));

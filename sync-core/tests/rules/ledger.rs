@@ -18,6 +18,8 @@ struct Fate {
     revived: bool,
     /// It has been written as a version once.
     written: bool,
+    /// It has been touched: what that makes of its end is no claim either way, but it is no new content.
+    touched: bool,
     /// Devices that have scanned it.
     at: BTreeSet<usize>,
 }
@@ -28,6 +30,8 @@ pub struct Ledger {
     fates: BTreeMap<Content, Fate>,
     /// What was replaced or deleted on a disk, and not scanned since.
     untold: Vec<(usize, Content)>,
+    /// Which content somebody replaced by which.
+    edits: BTreeSet<(Content, Content)>,
 }
 
 /// The content of an entry, if it has one.
@@ -52,6 +56,24 @@ impl Ledger {
         if let Some(content) = content_of(body) {
             self.fates.entry(content).or_default().superseded.insert(device);
             self.untold.push((device, content));
+        }
+    }
+
+    /// Somebody who saw `old` wrote `new` in its place.
+    pub fn replaced(&mut self, old: &Body, new: &Body) {
+        self.edits.extend(content_of(old).zip(content_of(new)));
+    }
+
+    /// Whether one of two contents shown for one path was made by replacing the other: no conflict.
+    pub fn is_edit(&self, old: Content, new: Content) -> bool {
+        let revived = |c| self.fates.get(&c).is_some_and(|f| f.revived);
+        self.edits.contains(&(old, new)) && !revived(old) && !revived(new)
+    }
+
+    /// `body` was touched.
+    pub fn touched(&mut self, body: &Body) {
+        if let Some(content) = content_of(body) {
+            self.fates.entry(content).or_default().touched = true;
         }
     }
 
@@ -99,6 +121,6 @@ impl Ledger {
     /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.
     pub fn risen(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
         self.fates.iter()
-            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && visible.contains(*c)).map(|(c, _)| *c)
+            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && !f.touched && visible.contains(*c)).map(|(c, _)| *c)
     }
 }

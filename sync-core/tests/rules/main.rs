@@ -79,7 +79,7 @@ fn survey() {
     for seed in 0..number("LANDROPIC_HISTORIES").unwrap_or(3000) {
         if let Err(wrong) = verdict(REAL, seed, false) {
             let key: String = wrong.chars().filter(|c| !c.is_ascii_digit()).take(300).collect();
-            let key = ["claims", "has replaced", "is lost", "has risen", "rows differ", "disk is not", "come to rest", "merge is", "equal contents", "tree differs", "applied", "does not end", "brings up", "used once"].iter().find(|k| key.contains(**k)).map_or(key.clone(), |k| (*k).into());
+            let key = ["claims", "has replaced", "is lost", "has risen", "rows differ", "disk is not", "come to rest", "merge is", "equal contents", "tree differs", "applied", "does not end", "brings up", "shows what", "used once"].iter().find(|k| key.contains(**k)).map_or(key.clone(), |k| (*k).into());
             let e = groups.entry(key).or_insert((0, seed));
             e.0 += 1;
             if e.0 < 9 { println!("@{seed}"); }

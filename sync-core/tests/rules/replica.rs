@@ -231,6 +231,8 @@ impl Device {
             let is_new = body.same_content(&shown);
             let again = replaced.as_ref().is_some_and(|r| r.same_content(&shown));
             let was = before.iter().any(|b| b.same_content(&shown));
+            // A write does not know the policy: where that is not the newest, rank may have hidden more than it replaces.
+            let was = was || shared.policy != Policy::Newest;
             assert!(is_new || was && !again, "a write at {path:?} brings up {shown:?}, which was hidden or replaced");
         }
         if body.is_live() {
@@ -350,9 +352,7 @@ impl Device {
                 // A touch of what is superseded, or of a copy, is nobody's edit: the apply puts it right.
                 _ if !revert => base.dot,
                 Some(_) | None => {
-                    if live.is_some() {
-                        shared.ledger.revived(seen);
-                    }
+                    shared.ledger.touched(seen);
                     Some(self.write(path, seen, saw, shared))
                 }
             };
@@ -386,6 +386,9 @@ impl Device {
         }
         if saw.is_some() || !is_old {
             shared.ledger.written(seen);
+        }
+        if let Some(old) = saw.and_then(|d| row.siblings.get(&d)) {
+            shared.ledger.replaced(&old.body, seen);
         }
         let replaces = shared.rules.baseless_replaces && base.is_none();
         let saw = saw.or_else(|| winner(&row, &shared.policy).map(|(d, _)| d).filter(|_| replaces));

@@ -32,6 +32,8 @@ pub struct Rules {
     pub renews_actor: bool,
     /// Whether rows that were deleted and purged here are answered.
     pub answers_gone: bool,
+    /// Whether a side says that it has caught up before it has answered for every row of the peer.
+    pub caught_before_gone: bool,
     /// Whether a cursor from before a purge reconciles in full.
     pub heeds_purge_rev: bool,
     /// Whether new dots of a touched but superseded version are written.
@@ -52,6 +54,7 @@ pub const REAL: Rules = Rules {
     heeds_tombs: true,
     renews_actor: true,
     answers_gone: true,
+    caught_before_gone: false,
     heeds_purge_rev: true,
     touches_superseded: false,
 };
@@ -76,6 +79,7 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "rows that lost a version by knowledge are skipped", skip: |row, known| known.covers(&row.ctx), ..REAL },
     Rules { name: "knowledge is joined before the exchange is complete", join_early: true, ..REAL },
     Rules { name: "purged rows are not answered", answers_gone: false, ..REAL },
+    Rules { name: "knowledge is joined before deletions are answered", caught_before_gone: true, ..REAL },
     Rules { name: "a cursor from before a purge goes on", heeds_purge_rev: false, ..REAL },
 ];
 
