@@ -11,8 +11,6 @@ mod fetch;
 mod rows;
 mod work;
 
-pub(crate) use rows::Arrival;
-
 use self::agenda::Agenda;
 use crate::context::{Context, count};
 use crate::error::{ItemError, ItemErrorKind};

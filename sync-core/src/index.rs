@@ -14,7 +14,7 @@ mod vector;
 
 pub use merge::{Merged, merge};
 pub(crate) use project::looks_like_copy;
-pub use project::{ConflictKind, Loser, Policy, Projection, conflict_kind, copy_name, project, winner};
+pub use project::{ConflictKind, Loser, Policy, PolicyChoice, Projection, conflict_kind, copy_name, project, winner};
 pub use purge::{may_purge, reissue};
 pub use row::{Body, Key, MAX_SIBLINGS, Member, MemberState, Row, Value};
 pub use state::{Base, FolderState, PeerFolder, PeerRecord, Staged, Stat, StatKind};

@@ -2,7 +2,7 @@
 
 use crate::error::{CloseCode, FetchError, ItemError};
 use crate::id::{AskId, ContentId, DeviceId, EffectId, FolderId, LinkId, PublicKey, RequestId};
-use crate::index::{Policy, Stat};
+use crate::index::{PolicyChoice, Stat};
 use crate::path::{DirPath, Name, RelPath};
 use crate::transfer::ChunkList;
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -335,26 +335,4 @@ pub enum Command {
     Audits(usize),
     /// Say goodbye on every link and stop.
     Shutdown,
-}
-
-/// A policy as a person chooses it; devices are turned into their actors by the core.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PolicyChoice {
-    /// Newest stamp.
-    Newest,
-    /// Largest file.
-    Largest,
-    /// These devices, in order.
-    Prefer(Vec<DeviceId>),
-}
-
-impl PolicyChoice {
-    /// The stored form, given each device's actors.
-    pub fn resolve(&self, actors: impl Fn(DeviceId) -> Vec<crate::id::Actor>) -> Policy {
-        match self {
-            Self::Newest => Policy::Newest,
-            Self::Largest => Policy::Largest,
-            Self::Prefer(order) => Policy::prefer(order, actors),
-        }
-    }
 }

@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use sync_core::input::PolicyChoice;
+use sync_core::index::PolicyChoice;
 use sync_core::output::{Answer, Conflict, Refusal, Why};
 use sync_core::status::Status;
 use sync_core::{Command, DeviceId, FolderId, RelPath};

@@ -149,7 +149,7 @@ fn sole(row: &Row) -> Option<(Dot, &Value)> {
 fn own_stamp(body: &Body) -> Option<WallTime> {
     match body {
         Body::File { mtime_ns, .. } => Some(WallTime(*mtime_ns)),
-        Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => None,
+        Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => None,
     }
 }
 
@@ -159,7 +159,7 @@ fn own_stat(body: &Body) -> Option<Stat> {
         Body::Dir { mode } => (StatKind::Dir, 0, 0, *mode),
         Body::File { size, mtime_ns, mode, .. } => (StatKind::File, *size, *mtime_ns, *mode),
         Body::Symlink { target } => (StatKind::Symlink, u64::try_from(target.len()).ok()?, 0, 0o777),
-        Body::Tomb | Body::Member(_) => return None,
+        Body::Tomb | Body::Member(_) | Body::Policy(_) => return None,
     };
     Some(Stat { kind, inode: 0, size, mtime_ns, ctime_ns: 0, mode })
 }

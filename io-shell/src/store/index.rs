@@ -336,7 +336,7 @@ impl Index for Store {
 fn file_size(body: &Body) -> Option<u64> {
     match body {
         Body::File { size, .. } => Some(*size),
-        Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => None,
+        Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => None,
     }
 }
 

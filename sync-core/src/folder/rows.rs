@@ -5,8 +5,8 @@ use super::disk::dir_mode;
 use crate::context::Context;
 use crate::id::DeviceId;
 use crate::index::{
-    Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, Policy, Projection, Row, Stat, Value,
-    Vector, conflict_kind, may_purge, merge, project, reissue, winner,
+    Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, Policy, PolicyChoice, Projection, Row, Stat,
+    Value, Vector, conflict_kind, may_purge, merge, project, reissue, winner,
 };
 use crate::output::{Conflict, Event};
 use crate::path::RelPath;
@@ -97,7 +97,7 @@ impl Folder {
         let dot = self.next_dot();
         let mtime = match &body {
             Body::File { mtime_ns, .. } => WallTime(*mtime_ns),
-            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => cx.at.wall,
+            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => cx.at.wall,
         };
         row.write(dot, body.clone(), saw, mtime, cx.at.wall);
         self.put(&key, &row, index)?;
@@ -248,8 +248,10 @@ impl Folder {
             match &key {
                 Key::Member(device) => {
                     self.set_member(*device, &merged.row);
+                    self.follow_policy(index)?;
                     arrival.members = true;
                 }
+                Key::Policy => self.follow_policy(index)?,
                 Key::Path(path) => {
                     self.after_row(path, &merged.row, cx, index)?;
                     self.mark(path, index)?;
@@ -404,8 +406,28 @@ impl Folder {
         Ok(out)
     }
 
-    /// Changes who wins conflicts: whatever has several versions is looked at again.
-    pub(crate) fn set_policy<I: Index>(&mut self, policy: Policy, index: &mut I) -> Result<(), I::Error> {
+    /// Writes who wins conflicts, for every device of the folder.
+    pub(crate) fn choose_policy<I: Index>(
+        &mut self,
+        choice: PolicyChoice,
+        cx: &Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        self.write_record(&Key::Policy, Body::Policy(choice), cx, index)?;
+        self.follow_policy(index)
+    }
+
+    /// Takes up the policy that the rows hold: whatever has several versions is looked at again.
+    fn follow_policy<I: Index>(&mut self, index: &mut I) -> Result<(), I::Error> {
+        let row = index.row(self.id(), &Key::Policy)?.unwrap_or_default();
+        let actors = |d: DeviceId| self.members.get(&d).map(|m| m.actors.iter().copied().collect()).unwrap_or_default();
+        let policy = match winner(&row, &Policy::Newest) {
+            Some((_, Value { body: Body::Policy(choice), .. })) => choice.resolve(actors),
+            _ => Policy::Newest,
+        };
+        if policy == self.state.policy {
+            return Ok(());
+        }
         self.state.policy = policy;
         self.touch();
         for path in index.conflicted(self.id())? {
@@ -415,6 +437,17 @@ impl Folder {
             self.mark(&path, index)?;
         }
         Ok(())
+    }
+
+    /// Writes a reserved record over all its versions.
+    fn write_record<I: Index>(&mut self, key: &Key, body: Body, cx: &Context, index: &mut I) -> Result<Row, I::Error> {
+        let mut row = index.row(self.id(), key)?.unwrap_or_default();
+        let replaced: Vec<Dot> = row.siblings.keys().copied().collect();
+        let stamp = newest_stamp(&row, cx.at.wall);
+        let dot = self.next_dot();
+        row.settle(dot, Value { body, prev: [0; 8], stamp }, &replaced);
+        self.put(key, &row, index)?;
+        Ok(row)
     }
 
     /// Reads the member rows.
@@ -428,6 +461,7 @@ impl Folder {
             for v in page {
                 match v.key {
                     Key::Member(device) => self.set_member(device, &v.row),
+                    Key::Policy => {}
                     Key::Path(_) => return Ok(()),
                 }
             }
@@ -456,15 +490,9 @@ impl Folder {
         if self.members.get(&device) == Some(&member) {
             return Ok(());
         }
-        let key = Key::Member(device);
-        let mut row = index.row(self.id(), &key)?.unwrap_or_default();
-        let replaced: Vec<Dot> = row.siblings.keys().copied().collect();
-        let stamp = newest_stamp(&row, cx.at.wall);
-        let dot = self.next_dot();
-        row.settle(dot, Value { body: Body::Member(member), prev: [0; 8], stamp }, &replaced);
-        self.put(&key, &row, index)?;
+        let row = self.write_record(&Key::Member(device), Body::Member(member), cx, index)?;
         self.set_member(device, &row);
-        Ok(())
+        self.follow_policy(index)
     }
 
     /// Forgets a page of tombstones that everybody has applied. Returns whether there is more to look at.

@@ -30,6 +30,32 @@ pub enum Policy {
     },
 }
 
+/// A policy as a person chooses it, and as devices tell each other. Devices become actors where it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum PolicyChoice {
+    /// Newest stamp.
+    #[default]
+    #[n(0)]
+    Newest,
+    /// Largest file.
+    #[n(1)]
+    Largest,
+    /// These devices, in order.
+    #[n(2)]
+    Prefer(#[n(0)] Vec<DeviceId>),
+}
+
+impl PolicyChoice {
+    /// The policy, given each device's actors.
+    pub fn resolve(&self, actors: impl Fn(DeviceId) -> Vec<Actor>) -> Policy {
+        match self {
+            Self::Newest => Policy::Newest,
+            Self::Largest => Policy::Largest,
+            Self::Prefer(order) => Policy::prefer(order, actors),
+        }
+    }
+}
+
 impl Policy {
     /// The policy that prefers devices in the order given, from each one's actors.
     pub fn prefer(order: &[DeviceId], actors: impl Fn(DeviceId) -> Vec<Actor>) -> Self {
@@ -41,7 +67,7 @@ impl Policy {
     fn rank(&self, dot: Dot, value: &Value) -> impl Ord + use<> {
         let kind = match value.body {
             Body::Dir { .. } => 2,
-            Body::File { .. } | Body::Symlink { .. } | Body::Member(_) => 1,
+            Body::File { .. } | Body::Symlink { .. } | Body::Member(_) | Body::Policy(_) => 1,
             Body::Tomb => 0,
         };
         let chosen = match (self, &value.body) {

@@ -1,5 +1,6 @@
 //! One row per path or record: the live versions nobody has replaced, and what they replaced.
 
+use super::project::PolicyChoice;
 use super::vector::{Dot, Vector};
 use crate::id::{Actor, ContentId, DeviceId, PublicKey};
 use crate::path::RelPath;
@@ -13,12 +14,16 @@ pub const MAX_SIBLINGS: usize = 1_024;
 const RESERVED: u8 = 0;
 /// Second byte of a member's key.
 const MEMBER: u8 = b'm';
+/// Second byte of the policy's key.
+const POLICY: u8 = b'p';
 
 /// What a row is about: an entry of the tree, or a reserved record that travels with the folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// A member's record.
     Member(DeviceId),
+    /// Who wins conflicts.
+    Policy,
     /// An entry of the tree.
     Path(RelPath),
 }
@@ -29,6 +34,7 @@ impl Key {
         match self {
             Self::Path(path) => path.as_bytes().into(),
             Self::Member(device) => [&[RESERVED, MEMBER], &device.0[..]].concat(),
+            Self::Policy => [RESERVED, POLICY].into(),
         }
     }
 
@@ -36,6 +42,7 @@ impl Key {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [RESERVED, MEMBER, id @ ..] => Some(Self::Member(DeviceId(id.try_into().ok()?))),
+            [RESERVED, POLICY] => Some(Self::Policy),
             path => RelPath::new(path).ok().map(Self::Path),
         }
     }
@@ -44,7 +51,7 @@ impl Key {
     pub fn as_path(&self) -> Option<&RelPath> {
         match self {
             Self::Path(path) => Some(path),
-            Self::Member(_) => None,
+            Self::Member(_) | Self::Policy => None,
         }
     }
 }
@@ -100,6 +107,9 @@ pub enum Body {
     /// A member of the folder.
     #[n(4)]
     Member(#[n(0)] Member),
+    /// Who wins conflicts.
+    #[n(5)]
+    Policy(#[n(0)] PolicyChoice),
 }
 
 impl Body {
@@ -117,7 +127,7 @@ impl Body {
         match self {
             Self::File { content, .. } => content.prefix(),
             Self::Symlink { target } => ContentId::of(target).prefix(),
-            Self::Dir { .. } | Self::Tomb | Self::Member(_) => [0; 8],
+            Self::Dir { .. } | Self::Tomb | Self::Member(_) | Self::Policy(_) => [0; 8],
         }
     }
 
@@ -248,7 +258,7 @@ impl Row {
     pub fn member(&self) -> Option<Member> {
         let mut versions = self.siblings.values().filter_map(|v| match &v.body {
             Body::Member(m) => Some((v.stamp, m)),
-            Body::Dir { .. } | Body::File { .. } | Body::Symlink { .. } | Body::Tomb => None,
+            Body::Dir { .. } | Body::File { .. } | Body::Symlink { .. } | Body::Tomb | Body::Policy(_) => None,
         });
         let (mut stamp, first) = versions.next()?;
         let mut out = first.clone();

@@ -79,7 +79,7 @@ impl Base {
     pub fn content(&self) -> Option<ContentId> {
         match self.body {
             Body::File { content, .. } => Some(content),
-            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => None,
+            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => None,
         }
     }
 }

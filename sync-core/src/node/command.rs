@@ -3,11 +3,14 @@
 use super::{Node, Peer};
 use crate::error::CloseCode;
 use crate::folder::Folder;
-use crate::id::{Actor, DeviceId, FolderId, LinkId, PublicKey, RequestId};
+use crate::id::{Actor, DeviceId, FolderId, LinkId, RequestId};
 use crate::index::{FolderState, Index, Member, MemberState, PeerRecord, Policy, Vector};
-use crate::input::{Command, PolicyChoice};
+use crate::input::Command;
 use crate::output::{Answer, Output, Refusal};
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, format, string::String, vec::Vec};
+
+/// How long the inviter of a new device leaves dialling to it.
+const JOINER_DIALS: core::time::Duration = core::time::Duration::from_secs(5);
 
 /// What a command comes to: an answer or a refusal, unless the index fails.
 type Outcome<E> = Result<Result<Answer, Refusal>, E>;
@@ -63,11 +66,13 @@ impl Node {
                 self.add_folder(folder, name, root, index)?;
             }
             Command::Pair { device, key, name, addr, folder, folder_name, root } => {
+                let joins = root.is_some();
                 if !self.folders.contains_key(&folder) {
                     let Some(root) = root else { return refused("the folder is not shared here any more") };
                     self.add_folder(folder, folder_name, root, index)?;
                 }
-                self.pair(device, key, name, addr, folder, index)?;
+                let addrs = addr.into_iter().collect();
+                self.pair(PeerRecord { id: device, key, name, addrs, removed: false }, folder, joins, index)?;
             }
             Command::Audit { kind, detail } => self.cx.audit(index, &kind, detail)?,
             Command::RemoveFolder(folder) => {
@@ -85,7 +90,10 @@ impl Node {
                 }
                 None => return refused("no such folder"),
             },
-            Command::SetPolicy(folder, choice) => return self.set_policy(folder, &choice, index),
+            Command::SetPolicy(folder, choice) => match self.folders.get_mut(&folder) {
+                Some(f) => f.choose_policy(choice, &self.cx, index)?,
+                None => return refused("no such folder"),
+            },
             Command::VerifyFolder(folder) => match self.folders.get_mut(&folder) {
                 Some(f) => f.verify(),
                 None => return refused("no such folder"),
@@ -152,21 +160,21 @@ impl Node {
 
     fn pair<I: Index>(
         &mut self,
-        device: DeviceId,
-        key: PublicKey,
-        name: String,
-        addr: Option<String>,
+        mut record: PeerRecord,
         folder: FolderId,
+        joins: bool,
         index: &mut I,
     ) -> Result<(), I::Error> {
+        let (device, key, name) = (record.id, record.key, record.name.clone());
         let known = self.peers.get(&device).map(|p| p.record.addrs.clone()).unwrap_or_default();
-        let mut addrs: Vec<String> = addr.into_iter().collect();
-        addrs.extend(known.into_iter().filter(|a| !addrs.contains(a)).collect::<Vec<_>>());
-        let record = PeerRecord { id: device, key, name: name.clone(), addrs, removed: false };
+        let others: Vec<String> = known.into_iter().filter(|a| !record.addrs.contains(a)).collect();
+        record.addrs.extend(others);
         index.put_peer(&record)?;
         let peer = self.peers.entry(device).or_insert_with(|| Peer::new(record.clone()));
         peer.record = record;
-        peer.dialer.nudge(self.cx.at.now);
+        // The joiner dials. The inviter, whose part ends first, would come before the joiner knows it.
+        let pause = if joins { core::time::Duration::ZERO } else { JOINER_DIALS };
+        peer.dialer.nudge(self.cx.at.now + pause);
         let link = peer.link;
         if let Some(f) = self.folders.get_mut(&folder) {
             let empty = Member { key, name, state: MemberState::Active, actors: BTreeSet::new() };
@@ -180,14 +188,6 @@ impl Node {
             self.offer(link, folder);
         }
         Ok(())
-    }
-
-    fn set_policy<I: Index>(&mut self, folder: FolderId, choice: &PolicyChoice, index: &mut I) -> Outcome<I::Error> {
-        let Some(f) = self.folders.get_mut(&folder) else { return refused("no such folder") };
-        let actors = |d: DeviceId| f.members.get(&d).map(|m| m.actors.iter().copied().collect()).unwrap_or_default();
-        let policy = choice.resolve(actors);
-        f.set_policy(policy, index)?;
-        Ok(Ok(Answer::Ok))
     }
 
     fn remove_device<I: Index>(&mut self, device: DeviceId, index: &mut I) -> Outcome<I::Error> {

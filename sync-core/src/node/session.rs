@@ -5,7 +5,7 @@ use crate::config::Limits;
 use crate::error::CloseCode;
 use crate::exchange::{Outgoing, Position};
 use crate::id::{DeviceId, EffectId, FolderId, LinkId, PublicKey};
-use crate::index::{Index, Key, PeerRecord, Vector};
+use crate::index::{Index, Key, PeerRecord, PolicyChoice, Vector};
 use crate::input::{Lane, LinkStats};
 use crate::link::{Health, health};
 use crate::output::{Event, Output};
@@ -648,7 +648,11 @@ fn weight(key: &Key, row: &crate::index::Row) -> usize {
         .map(|v| match &v.body {
             crate::index::Body::Symlink { target } => 64 + target.len(),
             crate::index::Body::Member(m) => 192 + m.name.len() + 16 * m.actors.len(),
-            crate::index::Body::Dir { .. } | crate::index::Body::File { .. } | crate::index::Body::Tomb => 128,
+            crate::index::Body::Policy(PolicyChoice::Prefer(order)) => 64 + 36 * order.len(),
+            crate::index::Body::Dir { .. }
+            | crate::index::Body::File { .. }
+            | crate::index::Body::Tomb
+            | crate::index::Body::Policy(_) => 128,
         })
         .sum();
     16 + key.to_bytes().len() + 20 * row.ctx.len() + bodies

@@ -64,8 +64,8 @@ pub fn step(wanted: &Wanted, base: Option<&Base>) -> Step {
             make: Make::File { content: *content, size: *size, mtime_ns: *mtime_ns, mode: *mode },
         },
         (_, Body::Symlink { target }) => Step::Make(Make::Symlink { target: target.clone() }),
-        // Members and tombstones are never wanted in the tree.
-        (_, Body::Tomb | Body::Member(_)) => Step::Settled,
+        // Records and tombstones are never wanted in the tree.
+        (_, Body::Tomb | Body::Member(_) | Body::Policy(_)) => Step::Settled,
     }
 }
 
