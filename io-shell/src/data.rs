@@ -31,8 +31,10 @@ pub struct DataLane {
     folders: Folders,
     work: Arc<dyn Work>,
     /// Staged files being written.
-    open: Arc<Mutex<BTreeMap<(FolderId, ContentId), Arc<StageFile>>>>,
+    open: Arc<Mutex<OpenFiles>>,
 }
+
+type OpenFiles = BTreeMap<(FolderId, ContentId), Arc<StageFile>>;
 
 /// A range of a large content to be fetched.
 #[derive(Debug)]

@@ -141,9 +141,9 @@ impl<E: Effects> Driver<E> {
             }
             tokio::task::yield_now().await;
         } else {
-            match tokio::time::timeout(wait, self.inbox.recv_many(ready, room)).await {
-                Ok(0) => return false,
-                Ok(_) | Err(_) => {}
+            let received = tokio::time::timeout(wait, self.inbox.recv_many(ready, room)).await;
+            if received == Ok(0) {
+                return false;
             }
         }
         if ready.is_empty() {

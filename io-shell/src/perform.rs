@@ -245,13 +245,13 @@ fn stage_empty(root: &Root, ops: &[Op]) -> Result<(), ItemError> {
 
 /// Whether a completion says that the folder's root is not there.
 fn is_root_lost(input: &Input) -> bool {
-    let error = match input {
-        Input::Scanned { outcome: Err(error), .. }
-        | Input::Probed { outcome: Err(error), .. }
-        | Input::Applied { outcome: Err(error), .. }
-        | Input::Sealed { outcome: Err(error), .. }
-        | Input::Finished { outcome: Err(error), .. } => error,
-        _ => return false,
+    let (Input::Scanned { outcome: Err(error), .. }
+    | Input::Probed { outcome: Err(error), .. }
+    | Input::Applied { outcome: Err(error), .. }
+    | Input::Sealed { outcome: Err(error), .. }
+    | Input::Finished { outcome: Err(error), .. }) = input
+    else {
+        return false;
     };
     error.kind == ItemErrorKind::RootLost
 }

@@ -435,7 +435,7 @@ fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Opt
 fn file_size(base: &Base) -> Option<u64> {
     match &base.body {
         Body::File { size, .. } => Some(*size),
-        Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => None,
+        Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => None,
     }
 }
 

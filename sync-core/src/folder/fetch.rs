@@ -277,6 +277,6 @@ impl Folder {
         paths.iter().for_each(|path| self.fail(path, error.clone(), cx));
         let retry = paths.iter().filter_map(|p| self.retries.get(p)).min();
         self.transfers.enqueue(content, cx.config.limits.small_bytes);
-        self.transfers.delay(content, retry.unwrap_or(cx.now() + PAUSE));
+        self.transfers.delay(content, retry.unwrap_or_else(|| cx.now() + PAUSE));
     }
 }

@@ -227,7 +227,8 @@ impl Folder {
         for WireRow { key, row: mut theirs } in rows {
             self.refuse_removed(&mut theirs);
             let mine = index.row(self.id(), &key)?;
-            let merged = merge(mine.as_ref().unwrap_or(&Row::default()), &self.state.knowledge, &theirs, known);
+            let absent = Row::default();
+            let merged = merge(mine.as_ref().unwrap_or(&absent), &self.state.knowledge, &theirs, known);
             let forgotten =
                 mine.is_none() && merged.row.siblings.is_empty() && self.state.knowledge.covers(&merged.row.ctx);
             if forgotten {

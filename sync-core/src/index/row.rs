@@ -228,7 +228,7 @@ impl Row {
             seen => Value {
                 prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
                 stamp: newest(&|_| true)
-                    .map_or(mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
+                    .map_or_else(|| mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
                 body,
             },
         };

@@ -13,6 +13,8 @@ use alloc::{format, vec::Vec};
 const HOLDERS: usize = 16;
 
 impl Node {
+    // Whatever is neither request is out of place here, messages of later versions too.
+    #[allow(clippy::wildcard_enum_match_arm)]
     pub(super) fn asked<I: Index>(
         &mut self,
         link: LinkId,

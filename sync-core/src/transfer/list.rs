@@ -61,7 +61,7 @@ impl ChunkList {
     /// # Errors
     /// When the peer's list cannot be that of such a content.
     pub fn parse(entries: Vec<u8>, size: u64) -> Result<Self, ListError> {
-        if entries.len() % Self::ENTRY != 0 {
+        if !entries.len().is_multiple_of(Self::ENTRY) {
             return Err(ListError::Short);
         }
         let list = Self { entries };
