@@ -172,7 +172,7 @@ async fn serve(config: UpConfig) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    drop(stop.send(()));
+    stop.send(()).ok();
     requests.close();
     while requests.try_recv().is_ok() {}
     network.close().await;

@@ -183,26 +183,22 @@ impl DataLane {
 
     /// Answers a request of a peer. Returns the content bytes sent.
     pub async fn serve(&self, mut stream: SendStream, answer: Serve) -> u64 {
-        let sent = match answer {
-            Serve::Refuse(error) => write(&mut stream, vec![error as u8]).await.map(|()| 0),
+        let mut sent = 0;
+        let end = match answer {
+            Serve::Refuse(error) => write(&mut stream, vec![error as u8]).await,
             Serve::List(source) => self.send_list(&mut stream, source).await,
-            Serve::Ranges(items) => self.send_ranges(&mut stream, items).await,
+            Serve::Ranges(items) => self.send_ranges(&mut stream, items, &mut sent).await,
         };
-        match sent {
-            Ok(bytes) => {
-                // The peer has what it asked for; that it goes away now is its right.
-                let _ = stream.finish();
-                bytes
-            }
-            Err(Cut::Peer) => 0,
-            Err(Cut::Source(error)) => {
-                let _ = stream.reset(stream_code(error));
-                0
-            }
+        // A peer that goes away now has what it wants, or wants no more.
+        match end {
+            Ok(()) => drop(stream.finish()),
+            Err(Cut::Peer) => {}
+            Err(Cut::Source(error)) => drop(stream.reset(stream_code(error))),
         }
+        sent
     }
 
-    async fn send_list(&self, stream: &mut SendStream, source: Source) -> Result<u64, Cut> {
+    async fn send_list(&self, stream: &mut SendStream, source: Source) -> Result<(), Cut> {
         let folders = self.folders.clone();
         let read = move || {
             let root = folders.root(source.folder).map_err(|_| FetchError::NotFound)?;
@@ -211,11 +207,10 @@ impl DataLane {
         match self.block(read).await.unwrap_or(Err(FetchError::Busy)) {
             Ok(list) => {
                 let count = u32::try_from(list.len()).map_err(|_| Cut::Source(FetchError::Refused))?;
-                write(stream, [&[0], &count.to_le_bytes()[..], list.as_bytes()].concat()).await?;
+                write(stream, [&[0], &count.to_le_bytes()[..], list.as_bytes()].concat()).await
             }
-            Err(error) => write(stream, vec![error as u8]).await?,
+            Err(error) => write(stream, vec![error as u8]).await,
         }
-        Ok(0)
     }
 
     /// Sends ranges piece by piece: each piece is read, and the next one while it is sent, so that neither disk nor
@@ -224,17 +219,17 @@ impl DataLane {
         &self,
         stream: &mut SendStream,
         items: Vec<(Result<Source, FetchError>, Range<u64>)>,
-    ) -> Result<u64, Cut> {
+        sent: &mut u64,
+    ) -> Result<(), Cut> {
         let mut reader = Reader { folders: self.folders.clone(), items: items.into(), current: None };
-        let mut sent = 0;
         let mut next = self.read_ahead(reader);
         loop {
             let Ok((back, piece)) = next.await else { return Err(Cut::Source(FetchError::Busy)) };
             reader = back;
-            let Some((bytes, content)) = piece.map_err(Cut::Source)? else { return Ok(sent) };
+            let Some((bytes, content)) = piece.map_err(Cut::Source)? else { return Ok(()) };
             next = self.read_ahead(reader);
-            sent += content;
             write(stream, bytes).await?;
+            *sent += content;
         }
     }
 

@@ -140,7 +140,12 @@ impl Pair {
                     Body::File { size, mtime_ns, mode, .. } if self.chance(80) => {
                         Stat { kind: StatKind::File, size: *size, mtime_ns: *mtime_ns, mode: *mode, ..stat }
                     }
-                    Body::File { .. } | Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => stat,
+                    Body::File { .. }
+                    | Body::Dir { .. }
+                    | Body::Symlink { .. }
+                    | Body::Tomb
+                    | Body::Member(_)
+                    | Body::Policy(_) => stat,
                 };
                 Base { dot: Some(dot), body: value.body, stat }
             }

@@ -10,6 +10,7 @@ pub mod progress;
 
 pub mod audit;
 pub mod conflicts;
+pub mod demo;
 pub mod device;
 pub mod events;
 pub mod folder;
@@ -56,6 +57,8 @@ enum Command {
     /// Whatever the daemon answers
     #[command(flatten)]
     Ask(Ask),
+    /// Show two devices at work on this machine: sync, edit, conflict, kill and resume, with figures
+    Demo(demo::DemoArgs),
     /// Print a completion script for a shell
     Completions(packaging::CompletionsArgs),
     /// Print the manual page, or write one for every command
@@ -126,14 +129,18 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions(args) => packaging::completions(args, &mut out).map(ExitCode::from),
         Command::Man(args) => packaging::man(args, &mut out).map(ExitCode::from),
         Command::Up(flags) => up::run(flags, &home(cli.home)?, cli.verbose),
+        Command::Demo(args) => runtime()?.block_on(demo::run(args, &mut out)).map(ExitCode::from),
         Command::Ask(question) => {
             crate::telemetry::init(cli.verbose, None)?;
             let client = Client::new(&home(cli.home)?);
-            let mut builder = tokio::runtime::Builder::new_current_thread();
-            let runtime = builder.enable_all().build().map_err(anyhow::Error::from)?;
-            runtime.block_on(ask(question, &client, &mut out)).map(ExitCode::from)
+            runtime()?.block_on(ask(question, &client, &mut out)).map(ExitCode::from)
         }
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    Ok(builder.enable_all().build().map_err(anyhow::Error::from)?)
 }
 
 async fn ask(question: Ask, client: &Client, out: &mut Out<'_>) -> Result<Exit, Failure> {
