@@ -198,6 +198,8 @@ async fn first_folder(
     name: Option<String>,
     join: Option<(String, String)>,
 ) -> anyhow::Result<()> {
+    // Once the core answers anything, the folders it knows are in use.
+    daemon.command(Command::Audits(0)).await.map_err(|refusal| anyhow::anyhow!(refusal.reason))?;
     let outcome = match (path, join) {
         (None, _) => return Ok(()),
         (Some(path), Some((code, at))) => match daemon.shared_at(&path) {
