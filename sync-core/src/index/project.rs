@@ -112,20 +112,21 @@ pub fn project(row: &Row, has_live_below: bool, policy: &Policy) -> Projection {
         None => None,
     };
     let main_dot = main.as_ref().and_then(|(dot, _)| *dot);
-    // What the winner replaced is history even where its dot is concurrent; the reverse would drop an edit.
-    let replaced = main_dot.and_then(|d| row.siblings.get(&d)).map_or([0; 8], |v| v.prev);
+    let mut ranked: Vec<(Dot, &Value)> = row.siblings.iter().map(|(d, v)| (*d, v)).collect();
+    ranked.sort_by_cached_key(|(d, v)| core::cmp::Reverse(policy.rank(*d, v)));
+    let mut shown: Vec<&Value> = main_dot.and_then(|d| row.siblings.get(&d)).into_iter().collect();
     let mut losers: Vec<Loser> = Vec::new();
-    for (dot, value) in &row.siblings {
-        let body = &value.body;
-        let shown = main.iter().map(|(_, main)| main).chain(losers.iter().map(|l| &l.value.body));
-        let is_copy = matches!(body, Body::File { .. } | Body::Symlink { .. })
-            && Some(*dot) != main_dot
-            && body.content_prefix() != replaced
-            && !shown.into_iter().any(|other| other.same_content(body));
-        if is_copy {
-            losers.push(Loser { dot: *dot, value: value.clone() });
+    for (dot, value) in ranked {
+        let is_file = matches!(value.body, Body::File { .. } | Body::Symlink { .. });
+        // What a version that ranks higher replaced is history even where its dot is concurrent. The reverse, or a
+        // version that is not itself shown, would drop an edit.
+        let is_history = |by: &&Value| by.body.same_content(&value.body) || by.prev == value.body.content_prefix();
+        if is_file && Some(dot) != main_dot && !shown.iter().any(is_history) {
+            shown.push(value);
+            losers.push(Loser { dot, value: value.clone() });
         }
     }
+    losers.sort_by_key(|l| l.dot);
     Projection { main, losers }
 }
 
@@ -140,10 +141,18 @@ pub fn copy_name(name: &Name, loser: &Loser, again: u32) -> Name {
     let mark = format!(".conflict-{}-{}-{hash}{tail}", loser.value.stamp.utc_compact(), &actor[..7]);
     let room = MAX_NAME - mark.len();
     let extension = &extension[..extension.len().min(room / 2)];
-    let stem = &stem[..stem.len().min(room - extension.len())];
+    let stem = cut(stem, room - extension.len());
     let bytes = [stem, mark.as_bytes(), extension].concat();
     // A stem and an extension of a valid name joined by a mark cannot be empty, dots, or hold a slash.
     Name::new(&bytes).unwrap_or_else(|_| name.clone())
+}
+
+/// At most `room` bytes of `stem`, whole characters where it is UTF-8.
+fn cut(stem: &[u8], room: usize) -> &[u8] {
+    match core::str::from_utf8(stem) {
+        Ok(text) => text[..text.floor_char_boundary(room)].as_bytes(),
+        Err(_) => &stem[..stem.len().min(room)],
+    }
 }
 
 /// Whether `name` looks like a conflict copy's.
@@ -164,5 +173,106 @@ fn strip_mark(stem: &[u8]) -> &[u8] {
     match stem.windows(MARK.len()).position(|w| w == MARK) {
         Some(at) if at > 0 => &stem[..at],
         _ => stem,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::id::ContentId;
+    use crate::time::WallTime;
+    use alloc::vec;
+
+    fn file(content: &[u8], size: u64, prev: &[u8], stamp: i64) -> Value {
+        let hash = |bytes: &[u8]| if bytes.is_empty() { [0; 8] } else { ContentId::of(bytes).prefix() };
+        let body = Body::File { content: ContentId::of(content), size, mtime_ns: 0, mode: 0o644 };
+        Value { body, prev: hash(prev), stamp: WallTime(stamp) }
+    }
+
+    fn other(body: Body, stamp: i64) -> Value {
+        Value { body, prev: [0; 8], stamp: WallTime(stamp) }
+    }
+
+    /// A row with one version of each actor, numbered from 1.
+    fn row(values: &[Value]) -> Row {
+        let mut row = Row::default();
+        for (actor, value) in (1..).map(Actor).zip(values) {
+            let dot = Dot { actor, seq: 1 };
+            row.ctx.insert(dot);
+            row.siblings.insert(dot, value.clone());
+        }
+        row
+    }
+
+    /// The actor of what has the name, and those of the copies.
+    fn shown(row: &Row, below: bool, policy: &Policy) -> (Option<u64>, Vec<u64>) {
+        let out = project(row, below, policy);
+        (out.main.and_then(|(d, _)| d).map(|d| d.actor.0), out.losers.iter().map(|l| l.dot.actor.0).collect())
+    }
+
+    #[test]
+    fn kinds_rank_before_policy_and_the_policy_before_stamps() {
+        let dir = other(Body::Dir { mode: 0o755 }, 0);
+        let link = other(Body::Symlink { target: b"t"[..].into() }, 1);
+        let tomb = other(Body::Tomb, 99);
+        let (old, new) = (file(b"old", 9, b"", 1), file(b"new", 1, b"", 2));
+        let newest = Policy::Newest;
+        let prefer = Policy::Prefer { rank: [(Actor(1), 0)].into() };
+        for (values, policy, main, copies) in [
+            (vec![old.clone(), new.clone()], &newest, Some(2), vec![1]),
+            (vec![old.clone(), new.clone()], &Policy::Largest, Some(1), vec![2]),
+            (vec![old.clone(), new.clone()], &prefer, Some(1), vec![2]),
+            (vec![tomb.clone(), old.clone()], &newest, Some(2), vec![]),
+            (vec![new.clone(), dir.clone(), link.clone()], &newest, Some(2), vec![1, 3]),
+            (vec![tomb.clone(), tomb], &newest, None, vec![]),
+            (vec![old.clone(), old], &newest, Some(2), vec![]),
+        ] {
+            assert_eq!(shown(&row(&values), false, policy), (main, copies), "{values:?} {policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_live_entry_below_makes_a_directory_and_a_copy_of_the_file() {
+        let row = row(&[file(b"x", 1, b"", 1)]);
+        assert_eq!(shown(&row, true, &Policy::Newest), (None, vec![1]));
+        let main = project(&row, true, &Policy::Newest).main;
+        assert_eq!(main, Some((None, Body::Dir { mode: IMPLIED_MODE })));
+    }
+
+    #[test]
+    fn what_a_shown_version_of_higher_rank_replaced_is_no_copy() {
+        let (x, z, y) = (file(b"x", 1, b"", 1), file(b"z", 1, b"x", 2), file(b"y", 1, b"", 3));
+        assert_eq!(shown(&row(&[x.clone(), z.clone()]), false, &Policy::Newest), (Some(2), vec![]));
+        assert_eq!(shown(&row(&[x, z, y]), false, &Policy::Newest), (Some(3), vec![2]));
+    }
+
+    #[test]
+    fn an_edit_of_lower_rank_than_what_it_replaced_is_a_copy() {
+        let (x, z) = (file(b"x", 1, b"", 5), file(b"z", 1, b"x", 2));
+        assert_eq!(shown(&row(&[x, z]), false, &Policy::Newest), (Some(1), vec![2]));
+    }
+
+    #[test]
+    fn copy_names_keep_extension_and_length_and_do_not_grow() {
+        let loser = Loser { dot: Dot { actor: Actor(0xab), seq: 1 }, value: file(b"x", 1, b"", 0) };
+        let hash = &ContentId::of(b"x").short();
+        let mark = format!(".conflict-19700101-000000-0000000-{hash}");
+        let name = |text: &str, again| {
+            let out = copy_name(&Name::new(text.as_bytes()).unwrap(), &loser, again);
+            String::from_utf8(out.as_bytes().to_vec()).unwrap()
+        };
+        assert_eq!(name("a.txt", 1), format!("a{mark}.txt"));
+        assert_eq!(name("a.txt", 2), format!("a{mark}~2.txt"));
+        assert_eq!(name("a.tar.gz", 1), format!("a.tar{mark}.gz"));
+        assert_eq!(name("Makefile", 1), format!("Makefile{mark}"));
+        assert_eq!(name(".profile", 1), format!(".profile{mark}"));
+        assert_eq!(name(&name("a.txt", 2), 1), name("a.txt", 1));
+        assert_eq!(name(&name("Makefile", 1), 1), name("Makefile", 1));
+        let long = name(&format!("{}.txt", "l".repeat(251)), 2);
+        assert!(long.len() == MAX_NAME && long.ends_with(&format!("{mark}~2.txt")));
+        assert!(name(&format!("a.{}", "e".repeat(253)), 1).len() <= MAX_NAME);
+        let wide = name(&format!("{}.txt", "\u{e9}".repeat(125)), 1);
+        assert!(wide.len() <= MAX_NAME && wide.contains(&mark));
     }
 }

@@ -141,6 +141,14 @@ pub struct Value {
     pub stamp: WallTime,
 }
 
+impl Value {
+    /// Whether this version replaced the content of `older` and came after it. A directory always outranks a file.
+    pub fn succeeds(&self, older: &Self) -> bool {
+        let rank = |v: &Self| (matches!(v.body, Body::Dir { .. }), v.stamp);
+        self.prev != [0; 8] && older.body.content_prefix() == self.prev && rank(older) < rank(self)
+    }
+}
+
 /// A member of a folder, as a reserved record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Member {
@@ -188,23 +196,29 @@ pub struct Row {
 }
 
 impl Row {
-    /// Writes a version at `dot`. It replaces the sibling the writer saw, tombstones, and versions of equal content;
-    /// other live siblings stay. Keeping the content keeps stamp and `prev`: touching a file is no claim to be newer.
+    /// Writes a version at `dot`. It replaces the sibling the writer saw and what that one hid from him (versions of
+    /// equal content, and older ones of the content it had replaced itself), tombstones, and versions equal to the new
+    /// one; other live siblings stay. Keeping the content keeps stamp and `prev`: touching a file is no claim to be
+    /// newer.
     pub fn write(&mut self, dot: Dot, body: Body, saw: Option<Dot>, mtime: WallTime, now: WallTime) {
         assert!(!self.ctx.contains(dot), "a dot is used once");
         let seen = saw.and_then(|saw| self.siblings.get(&saw)).cloned();
-        let replaced: Vec<Dot> = self
-            .siblings
-            .iter()
-            .filter(|(d, v)| Some(**d) == saw || !v.body.is_live() || v.body.same_content(&body))
-            .map(|(d, _)| *d)
-            .collect();
-        let newest = replaced.iter().filter_map(|d| self.siblings.remove(d)).map(|v| v.stamp).max();
+        let is_replaced = |v: &Value| {
+            let was_hidden = seen.as_ref().is_some_and(|s| v.body.same_content(&s.body) || s.succeeds(v));
+            was_hidden || !v.body.is_live() || v.body.same_content(&body)
+        };
+        let replaced: Vec<Dot> = self.siblings.iter().filter(|(_, v)| is_replaced(v)).map(|(d, _)| *d).collect();
+        let replaced: Vec<Value> = replaced.iter().filter_map(|d| self.siblings.remove(d)).collect();
+        let newest = |of: &dyn Fn(&Value) -> bool| replaced.iter().filter(|v| of(v)).map(|v| v.stamp).max();
         let value = match seen {
-            Some(seen) if seen.body.same_content(&body) => Value { body, ..seen },
+            Some(seen) if seen.body.same_content(&body) => {
+                let stamp = newest(&|v| v.body.same_content(&body)).unwrap_or(seen.stamp);
+                Value { body, stamp, ..seen }
+            }
             seen => Value {
                 prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
-                stamp: newest.map_or(mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
+                stamp: newest(&|_| true)
+                    .map_or(mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
                 body,
             },
         };
@@ -212,7 +226,7 @@ impl Row {
         self.siblings.insert(dot, value);
     }
 
-    /// Writes at `dot` a version that replaces `losers` and `saw`: how a person settles a conflict.
+    /// Writes at `dot` a version that replaces all of `replaced`: how a person settles a conflict.
     pub fn settle(&mut self, dot: Dot, value: Value, replaced: &[Dot]) {
         assert!(!self.ctx.contains(dot), "a dot is used once");
         replaced.iter().for_each(|d| drop(self.siblings.remove(d)));

@@ -1,0 +1,126 @@
+//! What people did, kept apart from dots and rows: which contents a completed scan saw, and which of them somebody
+//! replaced or deleted while he saw them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use sync_core::index::Body;
+
+/// A content as people know it: the hash of a file or of a link's target.
+pub type Content = [u8; 8];
+
+/// What has happened to one content.
+#[derive(Clone, Debug, Default)]
+struct Fate {
+    /// A completed scan saw it.
+    scanned: bool,
+    /// Devices where somebody who saw it replaced or deleted it.
+    superseded: BTreeSet<usize>,
+    /// It came to be again in a way that is no claim against its end: touched, copied, moved, written out.
+    revived: bool,
+    /// It has been written as a version once.
+    written: bool,
+    /// It has been touched: what that makes of its end is no claim either way, but it is no new content.
+    touched: bool,
+    /// Devices that have scanned it.
+    at: BTreeSet<usize>,
+}
+
+/// Every content that ever was.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    fates: BTreeMap<Content, Fate>,
+    /// What was replaced or deleted on a disk, and not scanned since.
+    untold: Vec<(usize, Content)>,
+    /// Which content somebody replaced by which.
+    edits: BTreeSet<(Content, Content)>,
+}
+
+/// The content of an entry, if it has one.
+pub fn content_of(body: &Body) -> Option<Content> {
+    match body {
+        Body::File { .. } | Body::Symlink { .. } => Some(body.content_prefix()),
+        Body::Dir { .. } | Body::Tomb | Body::Member(_) => None,
+    }
+}
+
+impl Ledger {
+    pub fn saw(&mut self, device: usize, body: &Body) {
+        if let Some(content) = content_of(body) {
+            let fate = self.fates.entry(content).or_default();
+            fate.scanned = true;
+            fate.at.insert(device);
+        }
+    }
+
+    /// Somebody replaced or deleted `body`, which was on the disk of `device`.
+    pub fn superseded(&mut self, device: usize, body: &Body) {
+        if let Some(content) = content_of(body) {
+            self.fates.entry(content).or_default().superseded.insert(device);
+            self.untold.push((device, content));
+        }
+    }
+
+    /// Somebody who saw `old` wrote `new` in its place.
+    pub fn replaced(&mut self, old: &Body, new: &Body) {
+        self.edits.extend(content_of(old).zip(content_of(new)));
+    }
+
+    /// Whether one of two contents shown for one path was made by replacing the other: no conflict.
+    pub fn is_edit(&self, old: Content, new: Content) -> bool {
+        let revived = |c| self.fates.get(&c).is_some_and(|f| f.revived);
+        self.edits.contains(&(old, new)) && !revived(old) && !revived(new)
+    }
+
+    /// `body` was touched.
+    pub fn touched(&mut self, body: &Body) {
+        if let Some(content) = content_of(body) {
+            self.fates.entry(content).or_default().touched = true;
+        }
+    }
+
+    /// A scan of `device` is complete.
+    pub fn told(&mut self, device: usize) {
+        self.untold.retain(|(d, _)| *d != device);
+    }
+
+    /// `device` has lost part of its memory. What it alone knew of ends is gone with it: of what changed since its last
+    /// scan, and of what others still hold as `live`.
+    pub fn forgot(&mut self, device: usize, live: &BTreeSet<Content>) {
+        for (_, content) in self.untold.iter().filter(|(d, _)| *d == device) {
+            self.fates.entry(*content).or_default().revived = true;
+        }
+        self.told(device);
+        for (_, fate) in self.fates.iter_mut().filter(|(c, f)| f.superseded.contains(&device) && live.contains(*c)) {
+            fate.revived = true;
+        }
+    }
+
+    /// `body` may rightly be seen although somebody has superseded it.
+    pub fn revived(&mut self, body: &Body) {
+        if let Some(content) = content_of(body) {
+            self.fates.entry(content).or_default().revived = true;
+        }
+    }
+
+    /// `body` becomes a version; where it was one before, somebody has it anew.
+    pub fn written(&mut self, body: &Body) {
+        if let Some(content) = content_of(body) {
+            let fate = self.fates.entry(content).or_default();
+            fate.revived |= fate.written;
+            fate.written = true;
+        }
+    }
+
+    /// Contents that were seen by a device that counts, were superseded by nobody, and are not in `visible`.
+    pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
+        self.fates
+            .iter()
+            .find(|(c, f)| f.scanned && f.superseded.is_empty() && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c))
+            .map(|(c, _)| *c)
+    }
+
+    /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.
+    pub fn risen(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
+        self.fates.iter()
+            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && !f.touched && visible.contains(*c)).map(|(c, _)| *c)
+    }
+}
