@@ -114,13 +114,17 @@ impl Ledger {
     pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
         self.fates
             .iter()
-            .find(|(c, f)| f.scanned && f.superseded.is_empty() && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c))
+            .find(|(c, f)| {
+                f.scanned && f.superseded.is_empty() && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c)
+            })
             .map(|(c, _)| *c)
     }
 
     /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.
     pub fn risen(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
-        self.fates.iter()
-            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && !f.touched && visible.contains(*c)).map(|(c, _)| *c)
+        self.fates
+            .iter()
+            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && !f.touched && visible.contains(*c))
+            .map(|(c, _)| *c)
     }
 }

@@ -33,7 +33,9 @@ fn verdict(rules: Rules, seed: u64, trace: bool) -> Result<(), String> {
 fn run_range(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         if let Err(wrong) = verdict(REAL, seed, false) {
-            panic!("{wrong}\nreplay: LANDROPIC_SEED={seed} cargo test --release -p sync-core --test rules -- histories --nocapture");
+            panic!(
+                "{wrong}\nreplay: LANDROPIC_SEED={seed} cargo test --release -p sync-core --test rules -- histories --nocapture"
+            );
         }
     }
 }
@@ -44,7 +46,8 @@ fn histories_converge_and_lose_nothing() {
         verdict(REAL, seed, true).unwrap_or_else(|wrong| panic!("{wrong}"));
         return;
     }
-    let count = number("LANDROPIC_HISTORIES").unwrap_or(if cfg!(debug_assertions) { HISTORIES / 50 } else { HISTORIES });
+    let count =
+        number("LANDROPIC_HISTORIES").unwrap_or(if cfg!(debug_assertions) { HISTORIES / 50 } else { HISTORIES });
     let half = count / 2;
     std::thread::scope(|scope| {
         let first = scope.spawn(|| run_range(0..half));
@@ -79,10 +82,31 @@ fn survey() {
     for seed in 0..number("LANDROPIC_HISTORIES").unwrap_or(3000) {
         if let Err(wrong) = verdict(REAL, seed, false) {
             let key: String = wrong.chars().filter(|c| !c.is_ascii_digit()).take(300).collect();
-            let key = ["claims", "has replaced", "is lost", "has risen", "rows differ", "disk is not", "come to rest", "merge is", "equal contents", "tree differs", "applied", "does not end", "brings up", "shows what", "used once"].iter().find(|k| key.contains(**k)).map_or(key.clone(), |k| (*k).into());
+            let key = [
+                "claims",
+                "has replaced",
+                "is lost",
+                "has risen",
+                "rows differ",
+                "disk is not",
+                "come to rest",
+                "merge is",
+                "equal contents",
+                "tree differs",
+                "applied",
+                "does not end",
+                "brings up",
+                "shows what",
+                "used once",
+            ]
+            .iter()
+            .find(|k| key.contains(**k))
+            .map_or(key.clone(), |k| (*k).into());
             let e = groups.entry(key).or_insert((0, seed));
             e.0 += 1;
-            if e.0 < 9 { println!("@{seed}"); }
+            if e.0 < 9 {
+                println!("@{seed}");
+            }
         }
     }
     drop(std::panic::take_hook());

@@ -137,7 +137,8 @@ fn the_protocol_states_the_numbers_that_the_code_has() {
     let answers =
         [FetchError::NotFound, FetchError::Changed, FetchError::Busy, FetchError::Refused, FetchError::BadHash];
     for answer in answers {
-        let number = minicbor::to_vec(answer).unwrap()[0];
+        let number = answer as u8;
+        assert_eq!(minicbor::to_vec(answer).unwrap(), [number], "{answer:?}");
         let row = format!("| {number} | `{answer:?}` |");
         assert!(text.contains(&row), "PROTOCOL.md lacks: {row}");
     }
