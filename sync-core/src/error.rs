@@ -100,20 +100,20 @@ pub struct ItemError {
 pub enum FetchError {
     /// The peer does not hold the content.
     #[n(1)]
-    NotFound,
+    NotFound = 1,
     /// The file that held it has changed.
     #[n(2)]
-    Changed,
+    Changed = 2,
     /// Too many requests at once; ask again.
     #[n(3)]
-    Busy,
+    Busy = 3,
     /// The peer will not serve this.
     #[n(4)]
-    Refused,
+    Refused = 4,
     /// The bytes do not have the hash they were asked for by.
     #[n(5)]
-    BadHash,
+    BadHash = 5,
     /// The stream or link ended early.
     #[n(6)]
-    Broken,
+    Broken = 6,
 }

@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use alloc::{format, string::String, vec::Vec};
+use minicbor::{Decode, Decoder, decode::Error};
 
 /// Why a frame is no message. Always the peer's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,10 +22,26 @@ pub fn encode(message: &Message) -> Vec<u8> {
 /// # Errors
 /// Anything that is not exactly one message within its limits.
 pub fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
-    let mut decoder = minicbor::Decoder::new(frame);
+    let mut decoder = Decoder::new(frame);
     let message = decoder.decode::<Message>().map_err(|e| DecodeError(format!("{e}")))?;
     if decoder.position() != frame.len() {
         return Err(DecodeError(format!("{} bytes follow it", frame.len() - decoder.position())));
     }
     Ok(message)
+}
+
+/// A list of at most `MAX` items: a few bytes on the wire become far more in memory, so the count is checked as they
+/// are read.
+pub(super) fn at_most<'b, const MAX: usize, C, T: Decode<'b, C>>(
+    d: &mut Decoder<'b>,
+    c: &mut C,
+) -> Result<Vec<T>, Error> {
+    let mut out = Vec::new();
+    for item in d.array_iter_with(c)? {
+        if out.len() == MAX {
+            return Err(Error::message(format!("a list of more than {MAX} items")));
+        }
+        out.push(item?);
+    }
+    Ok(out)
 }

@@ -11,6 +11,8 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub const MAX_CONTROL_FRAME: usize = 64 << 10;
 /// Longest frame on the index lane once decompressed, bytes.
 pub const MAX_INDEX_FRAME: usize = 4 << 20;
+/// Most rows in one `Rows`.
+pub const MAX_ROWS: usize = 1_000;
 /// Most items in one `Want`.
 pub const MAX_WANT_ITEMS: usize = 1_024;
 
@@ -177,8 +179,8 @@ pub struct Rows {
     /// The folder.
     #[n(0)]
     pub folder: FolderId,
-    /// The rows.
-    #[n(1)]
+    /// The rows, at most [`MAX_ROWS`].
+    #[cbor(n(1), decode_with = "super::codec::at_most::<MAX_ROWS, _, _>")]
     pub rows: Vec<WireRow>,
     /// In a `Since` flow, every row up to this change number has now been sent or is known to the receiver.
     #[n(2)]
@@ -231,8 +233,8 @@ pub struct Want {
     /// For which folder.
     #[n(0)]
     pub folder: FolderId,
-    /// What.
-    #[n(1)]
+    /// What, at most [`MAX_WANT_ITEMS`].
+    #[cbor(n(1), decode_with = "super::codec::at_most::<MAX_WANT_ITEMS, _, _>")]
     pub items: Vec<WantItem>,
 }
 
