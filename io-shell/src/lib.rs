@@ -5,10 +5,14 @@
 
 pub mod api;
 pub mod cli;
+pub mod daemon;
+pub mod data;
 pub mod driver;
+pub mod folders;
 pub mod fs;
 pub mod identity;
 pub mod net;
+pub mod perform;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

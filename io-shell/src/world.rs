@@ -63,3 +63,48 @@ pub struct World {
     /// Blocking work.
     pub work: Arc<dyn Work>,
 }
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    origin: std::time::Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time begins here.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn wall(&self) -> WallTime {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        WallTime(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The blocking threads of the current tokio runtime, whose number it bounds.
+#[derive(Debug)]
+pub struct BlockingPool {
+    runtime: tokio::runtime::Handle,
+}
+
+impl BlockingPool {
+    /// The pool of the runtime this is called in.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self { runtime: tokio::runtime::Handle::current() }
+    }
+}
+
+impl Work for BlockingPool {
+    fn run(&self, job: Job) {
+        self.runtime.spawn_blocking(job);
+    }
+}

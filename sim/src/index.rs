@@ -417,6 +417,11 @@ impl Index for ModelIndex {
         self.log.push(Undo::Audit);
         Ok(())
     }
+
+    fn audits(&mut self, limit: usize) -> Result<Vec<Audit>, ModelError> {
+        self.read()?;
+        Ok(Self::audits(self, limit))
+    }
 }
 
 /// Puts a value, or takes it away, and returns the one before.

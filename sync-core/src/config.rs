@@ -15,6 +15,8 @@ pub struct Config {
     pub name: String,
     /// The UDP port it listens on, told to peers so that they can dial back.
     pub listen_port: u16,
+    /// The address it listens on, for `status`.
+    pub listen: String,
     /// Bounds on everything that could grow.
     pub limits: Limits,
 }

@@ -331,6 +331,8 @@ pub enum Command {
     Why(FolderId, RelPath),
     /// The conflicts of a folder.
     Conflicts(FolderId),
+    /// The newest entries of the audit, at most so many.
+    Audits(usize),
     /// Say goodbye on every link and stop.
     Shutdown,
 }

@@ -288,7 +288,7 @@ impl Node {
     pub fn status<I: Index>(&self, index: &mut I) -> Result<Status, I::Error> {
         let config = &self.cx.config;
         let mut status = Status {
-            device: Some(DeviceStatus { id: config.device, name: config.name.clone(), listen: String::new() }),
+            device: Some(DeviceStatus { id: config.device, name: config.name.clone(), listen: config.listen.clone() }),
             counters: self.cx.counters,
             ..Status::default()
         };

@@ -275,6 +275,8 @@ pub enum Answer {
     Why(Why),
     /// Conflicts, by path.
     Conflicts(Vec<Conflict>),
+    /// Entries of the audit, newest first: time in nanoseconds since 1970, kind, detail.
+    Audits(Vec<(crate::time::WallTime, String, String)>),
 }
 
 /// Why an item is not in sync, or that it is.

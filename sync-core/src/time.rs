@@ -31,7 +31,7 @@ impl Sub<Duration> for Instant {
 
 /// Wall-clock time in nanoseconds since 1970, as this device believes it. It ranks versions; it never decides
 /// whether one is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, serde::Serialize)]
 #[cbor(transparent)]
 pub struct WallTime(#[n(0)] pub i64);
 

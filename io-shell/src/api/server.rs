@@ -354,7 +354,7 @@ async fn why(State(api): State<Api>, query: Asked<WhyQuery>) -> Outcome {
     let path = RelPath::new(&bytes).map_err(|e| Problem::Bad(format!("not a path inside a folder: {e}")))?;
     match api.core(Command::Why(folder, path)).await? {
         Answer::Why(why) => Ok(Json(why_json(folder, &why))),
-        Answer::Ok | Answer::Conflicts(_) => Err(Problem::Mismatch),
+        Answer::Ok | Answer::Conflicts(_) | Answer::Audits(_) => Err(Problem::Mismatch),
     }
 }
 
@@ -385,7 +385,7 @@ async fn conflicts(State(api): State<Api>, query: Asked<ConflictsQuery>) -> Outc
     for folder in status.folders.iter().filter(|f| wanted.is_none_or(|id| id == f.id)) {
         match api.core(Command::Conflicts(folder.id)).await? {
             Answer::Conflicts(list) => found.extend(list.iter().map(|c| conflict_json(folder.id, &folder.name, c))),
-            Answer::Ok | Answer::Why(_) => return Err(Problem::Mismatch),
+            Answer::Ok | Answer::Why(_) | Answer::Audits(_) => return Err(Problem::Mismatch),
         }
     }
     Ok(Json(json!({ "conflicts": found })))

@@ -156,7 +156,7 @@ pub fn run(flags: UpFlags, home: &Path, verbose: u8) -> Result<ExitCode, Failure
         listen: args.listen.unwrap_or(settings.listen),
         settings,
     };
-    Ok(crate::driver::run(config)?)
+    Ok(crate::daemon::run(config)?)
 }
 
 /// Whether no daemon has lived here: what `up` itself leaves before it starts one does not count.

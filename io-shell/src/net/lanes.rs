@@ -30,7 +30,6 @@ pub fn stream_code(error: FetchError) -> VarInt {
         FetchError::Refused => 4,
         FetchError::BadHash => 5,
         FetchError::Broken => 6,
-        FetchError::Disk => 7,
     })
 }
 

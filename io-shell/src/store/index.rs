@@ -326,6 +326,10 @@ impl Index for Store {
         insert.execute((at.0, kind, detail))?;
         Ok(())
     }
+
+    fn audits(&mut self, limit: usize) -> Result<Vec<(WallTime, String, String)>, StoreError> {
+        Self::audits(self, limit)
+    }
 }
 
 /// The size that a body counts with in the totals: files only.

@@ -103,4 +103,10 @@ pub trait Index {
 
     /// Appends to the audit: one record of an attempt, a resolution or a change of membership.
     fn audit(&mut self, at: crate::time::WallTime, kind: &str, detail: &str) -> Result<(), Self::Error>;
+
+    /// The newest `limit` records of the audit, newest first.
+    fn audits(
+        &mut self,
+        limit: usize,
+    ) -> Result<Vec<(crate::time::WallTime, alloc::string::String, alloc::string::String)>, Self::Error>;
 }

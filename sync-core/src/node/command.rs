@@ -117,6 +117,7 @@ impl Node {
                 let names = |actor| self.name_of(f, actor);
                 return Ok(Ok(Answer::Conflicts(f.conflicts(index, names)?)));
             }
+            Command::Audits(limit) => return Ok(Ok(Answer::Audits(index.audits(limit)?))),
             Command::Shutdown => {}
         }
         Ok(Ok(Answer::Ok))

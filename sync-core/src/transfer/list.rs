@@ -7,8 +7,6 @@ use minicbor::{Decode, Encode};
 /// The chunking scheme: FastCDC 2020 (Xia et al.) with the table of the `fastcdc` crate and the sizes of
 /// [`scheme_sizes`].
 pub const SCHEME: u8 = 1;
-/// Bytes of one entry of an encoded list: a length and a hash.
-const ENTRY: usize = 4 + 32;
 
 /// Smallest, average and largest chunk in bytes for a file of `size` bytes, so that lists stay short.
 pub fn scheme_sizes(size: u64) -> (u32, u32, u32) {
@@ -49,6 +47,9 @@ pub struct ChunkList {
 }
 
 impl ChunkList {
+    /// Bytes of one entry of the transmitted form: a length and a hash.
+    pub const ENTRY: usize = 4 + 32;
+
     /// Adds a chunk at the end.
     pub fn push(&mut self, len: u32, hash: [u8; 32]) {
         self.entries.extend_from_slice(&len.to_le_bytes());
@@ -60,7 +61,7 @@ impl ChunkList {
     /// # Errors
     /// When the peer's list cannot be that of such a content.
     pub fn parse(entries: Vec<u8>, size: u64) -> Result<Self, ListError> {
-        if entries.len() % ENTRY != 0 {
+        if entries.len() % Self::ENTRY != 0 {
             return Err(ListError::Short);
         }
         let list = Self { entries };
@@ -83,7 +84,7 @@ impl ChunkList {
 
     /// Number of chunks.
     pub fn len(&self) -> usize {
-        self.entries.len() / ENTRY
+        self.entries.len() / Self::ENTRY
     }
 
     /// Whether there is no chunk.
@@ -93,13 +94,13 @@ impl ChunkList {
 
     /// Length in bytes of chunk `index`.
     pub fn chunk_len(&self, index: usize) -> u64 {
-        let at = index * ENTRY;
+        let at = index * Self::ENTRY;
         self.entries[at..at + 4].iter().rev().fold(0, |len, b| len << 8 | u64::from(*b))
     }
 
     /// Length and hash of each chunk, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, [u8; 32])> {
-        self.entries.chunks_exact(ENTRY).map(|entry| {
+        self.entries.chunks_exact(Self::ENTRY).map(|entry| {
             let (mut len, mut hash) = ([0; 4], [0; 32]);
             len.copy_from_slice(&entry[..4]);
             hash.copy_from_slice(&entry[4..]);
@@ -109,7 +110,7 @@ impl ChunkList {
 
     /// The chunks of `range`.
     pub fn slice(&self, range: core::ops::Range<usize>) -> Self {
-        Self { entries: self.entries[range.start * ENTRY..range.end * ENTRY].into() }
+        Self { entries: self.entries[range.start * Self::ENTRY..range.end * Self::ENTRY].into() }
     }
 
     /// Bytes of all chunks together.

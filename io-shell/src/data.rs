@@ -1,0 +1,369 @@
+//! The data lane: contents asked of peers and written to the staging area, and contents of this device sent to them.
+
+use crate::folders::Folders;
+use crate::fs::{StageError, StageFile, open_source, source_list, stage_small};
+use crate::net::{Network, fetch_error, stream_code};
+use crate::world::Work;
+use bytes::Bytes;
+use quinn::{RecvStream, SendStream};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use sync_core::input::FetchFailure;
+use sync_core::output::{Serve, Source};
+use sync_core::transfer::{ChunkList, SCHEME};
+use sync_core::wire::{ListWant, Message, Want, WantItem, encode};
+use sync_core::{ContentId, FetchError, FolderId};
+use tokio::sync::oneshot;
+
+/// How long an answer may go without a byte.
+const STALL: Duration = Duration::from_secs(30);
+/// Bytes read from a file for one write to a stream.
+const PIECE: u64 = 512 << 10;
+
+/// Moves contents. Clones are the same lane.
+#[derive(Clone)]
+pub struct DataLane {
+    network: Network,
+    folders: Folders,
+    work: Arc<dyn Work>,
+    /// Staged files being written.
+    open: Arc<Mutex<BTreeMap<(FolderId, ContentId), Arc<StageFile>>>>,
+}
+
+/// A range of a large content to be fetched.
+#[derive(Debug)]
+pub struct RangeFetch {
+    /// Into which folder.
+    pub folder: FolderId,
+    /// The content.
+    pub content: ContentId,
+    /// Bytes of the whole.
+    pub size: u64,
+    /// Where the range starts, bytes.
+    pub offset: u64,
+    /// Its chunks.
+    pub chunks: ChunkList,
+}
+
+impl DataLane {
+    /// A lane over `network` into and out of `folders`.
+    pub fn new(network: Network, folders: Folders, work: Arc<dyn Work>) -> Self {
+        Self { network, folders, work, open: Arc::default() }
+    }
+
+    /// Forgets the open file of a staged content.
+    pub fn close(&self, folder: FolderId, content: ContentId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(folder, content));
+    }
+
+    /// Runs `job` where it may block.
+    async fn block<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let (done, result) = oneshot::channel();
+        self.work.run(Box::new(move || drop(done.send(job()))));
+        // The job is dropped unrun only when the process is ending.
+        result.await.ok()
+    }
+
+    /// The chunk list of a content of `size` bytes.
+    pub async fn fetch_list(
+        &self,
+        link: sync_core::id::LinkId,
+        folder: FolderId,
+        content: ContentId,
+        size: u64,
+    ) -> Result<ChunkList, FetchFailure> {
+        let want = Message::ListWant(ListWant { folder, content, scheme: SCHEME });
+        let mut answer = Answer(self.network.ask(link, &encode(&want)).await.map_err(FetchFailure::Peer)?);
+        answer.code().await?;
+        let mut count = [0; 4];
+        answer.read(&mut count).await?;
+        let count = u64::from(u32::from_le_bytes(count));
+        if count > ChunkList::max_len(size) {
+            return Err(FetchFailure::Peer(FetchError::BadHash));
+        }
+        let mut entries = vec![0; usize::try_from(count).unwrap_or(0) * ChunkList::ENTRY];
+        answer.read(&mut entries).await?;
+        ChunkList::parse(entries, size).map_err(|error| FetchFailure::Peer(error.into()))
+    }
+
+    /// Whole small contents, verified and staged: one outcome each, in order.
+    pub async fn fetch_batch(
+        &self,
+        link: sync_core::id::LinkId,
+        folder: FolderId,
+        items: &[(ContentId, u64)],
+    ) -> Vec<Result<(), FetchFailure>> {
+        let mut arrived: Vec<Result<(ContentId, Vec<u8>), FetchError>> = Vec::with_capacity(items.len());
+        let whole = items.iter().map(|(content, size)| WantItem { content: *content, offset: 0, len: *size });
+        let want = Message::Want(Want { folder, items: whole.collect() });
+        match self.network.ask(link, &encode(&want)).await {
+            Err(error) => arrived.resize(items.len(), Err(error)),
+            Ok(stream) => {
+                let mut answer = Answer(stream);
+                for (content, size) in items {
+                    let one = answer.item(*size).await;
+                    let broken = matches!(one, Err(FetchFailure::Peer(FetchError::Broken)));
+                    arrived.push(one.map(|bytes| (*content, bytes)).map_err(|failure| match failure {
+                        FetchFailure::Peer(error) => error,
+                        FetchFailure::Disk(_) => FetchError::Broken,
+                    }));
+                    if broken {
+                        break;
+                    }
+                }
+            }
+        }
+        arrived.resize(items.len(), Err(FetchError::Broken));
+        let folders = self.folders.clone();
+        let staged = self.block(move || stage_batch(&folders, folder, arrived)).await;
+        staged.unwrap_or_else(|| vec![Err(FetchFailure::Peer(FetchError::Broken)); items.len()])
+    }
+
+    /// A range of a large content, verified chunk by chunk and written at its place. Returns how many chunks are
+    /// written, and why no more.
+    pub async fn fetch_range(&self, link: sync_core::id::LinkId, fetch: RangeFetch) -> (u32, Option<FetchFailure>) {
+        let len = fetch.chunks.bytes();
+        let item = WantItem { content: fetch.content, offset: fetch.offset, len };
+        let want = Message::Want(Want { folder: fetch.folder, items: vec![item] });
+        let mut answer = match self.network.ask(link, &encode(&want)).await {
+            Ok(stream) => Answer(stream),
+            Err(error) => return (0, Some(FetchFailure::Peer(error))),
+        };
+        if let Err(failure) = answer.code().await {
+            return (0, Some(failure));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let (got, failure) = answer.fill(&mut bytes).await;
+        bytes.truncate(got);
+        let lane = self.clone();
+        let written = self.block(move || lane.write_range(&fetch, &bytes)).await;
+        let (chunks, trouble) = written.unwrap_or((0, Some(FetchFailure::Peer(FetchError::Broken))));
+        (chunks, trouble.or(failure))
+    }
+
+    fn write_range(&self, fetch: &RangeFetch, bytes: &[u8]) -> (u32, Option<FetchFailure>) {
+        let file = match self.stage_file(fetch) {
+            Ok(file) => file,
+            Err(error) => return (0, Some(FetchFailure::Disk(error))),
+        };
+        let mut at = 0;
+        let mut verified = 0;
+        let mut wrong = None;
+        for (len, hash) in fetch.chunks.iter() {
+            let Some(chunk) = bytes.get(at..at + len as usize) else { break };
+            if *blake3::hash(chunk).as_bytes() != hash {
+                wrong = Some(FetchFailure::Peer(FetchError::BadHash));
+                break;
+            }
+            at += len as usize;
+            verified += 1;
+        }
+        match file.write(fetch.offset, &bytes[..at]) {
+            Ok(()) => (verified, wrong),
+            Err(error) => (0, Some(FetchFailure::Disk(error))),
+        }
+    }
+
+    fn stage_file(&self, fetch: &RangeFetch) -> Result<Arc<StageFile>, sync_core::ItemError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&(fetch.folder, fetch.content)) {
+            return Ok(file.clone());
+        }
+        let root = self.folders.root(fetch.folder)?;
+        let file = Arc::new(StageFile::open(&root, fetch.content, fetch.size)?);
+        open.insert((fetch.folder, fetch.content), file.clone());
+        Ok(file)
+    }
+
+    /// Answers a request of a peer. Returns the content bytes sent.
+    pub async fn serve(&self, mut stream: SendStream, answer: Serve) -> u64 {
+        let sent = match answer {
+            Serve::Refuse(error) => write(&mut stream, vec![error as u8]).await.map(|()| 0),
+            Serve::List(source) => self.send_list(&mut stream, source).await,
+            Serve::Ranges(items) => self.send_ranges(&mut stream, items).await,
+        };
+        match sent {
+            Ok(bytes) => {
+                // The peer has what it asked for; that it goes away now is its right.
+                let _ = stream.finish();
+                bytes
+            }
+            Err(Cut::Peer) => 0,
+            Err(Cut::Source(error)) => {
+                let _ = stream.reset(stream_code(error));
+                0
+            }
+        }
+    }
+
+    async fn send_list(&self, stream: &mut SendStream, source: Source) -> Result<u64, Cut> {
+        let folders = self.folders.clone();
+        let read = move || {
+            let root = folders.root(source.folder).map_err(|_| FetchError::NotFound)?;
+            source_list(&root, &source)
+        };
+        match self.block(read).await.unwrap_or(Err(FetchError::Busy)) {
+            Ok(list) => {
+                let count = u32::try_from(list.len()).map_err(|_| Cut::Source(FetchError::Refused))?;
+                write(stream, [&[0], &count.to_le_bytes()[..], list.as_bytes()].concat()).await?;
+            }
+            Err(error) => write(stream, vec![error as u8]).await?,
+        }
+        Ok(0)
+    }
+
+    /// Sends ranges piece by piece: each piece is read, and the next one while it is sent, so that neither disk nor
+    /// wire waits, and memory holds two pieces.
+    async fn send_ranges(
+        &self,
+        stream: &mut SendStream,
+        items: Vec<(Result<Source, FetchError>, Range<u64>)>,
+    ) -> Result<u64, Cut> {
+        let mut reader = Reader { folders: self.folders.clone(), items: items.into(), current: None };
+        let mut sent = 0;
+        let mut next = self.read_ahead(reader);
+        loop {
+            let Ok((back, piece)) = next.await else { return Err(Cut::Source(FetchError::Busy)) };
+            reader = back;
+            let Some((bytes, content)) = piece.map_err(Cut::Source)? else { return Ok(sent) };
+            next = self.read_ahead(reader);
+            sent += content;
+            write(stream, bytes).await?;
+        }
+    }
+
+    fn read_ahead(&self, mut reader: Reader) -> oneshot::Receiver<(Reader, Piece)> {
+        let (done, result) = oneshot::channel();
+        self.work.run(Box::new(move || {
+            let piece = reader.piece();
+            drop(done.send((reader, piece)));
+        }));
+        result
+    }
+}
+
+/// Bytes for the stream and how many of them are content, or `None` at the end.
+type Piece = Result<Option<(Vec<u8>, u64)>, FetchError>;
+
+/// Why an answer was cut short.
+enum Cut {
+    /// The peer does not listen any more.
+    Peer,
+    /// The file cannot be read to its end.
+    Source(FetchError),
+}
+
+/// Reads the files of an answer, one piece at a time.
+struct Reader {
+    folders: Folders,
+    items: VecDeque<(Result<Source, FetchError>, Range<u64>)>,
+    current: Option<(File, Range<u64>)>,
+}
+
+impl Reader {
+    fn piece(&mut self) -> Piece {
+        let mut out = Vec::new();
+        let mut content = 0;
+        while content < PIECE {
+            if self.current.is_none() {
+                let Some((source, range)) = self.items.pop_front() else { break };
+                match source.and_then(|source| self.open(&source)) {
+                    Ok(file) => {
+                        out.push(0);
+                        self.current = Some((file, range));
+                    }
+                    Err(error) => out.push(error as u8),
+                }
+            }
+            let Some((file, range)) = &mut self.current else { continue };
+            let len = (range.end - range.start).min(PIECE - content);
+            let at = out.len();
+            out.resize(at + usize::try_from(len).unwrap_or(0), 0);
+            // The code said that bytes follow, so a file that ends early ends the stream.
+            file.read_exact_at(&mut out[at..], range.start).map_err(|_| FetchError::Changed)?;
+            range.start += len;
+            content += len;
+            if range.start == range.end {
+                self.current = None;
+            }
+        }
+        Ok(Some((out, content)).filter(|(bytes, _)| !bytes.is_empty()))
+    }
+
+    fn open(&self, source: &Source) -> Result<File, FetchError> {
+        let root = self.folders.root(source.folder).map_err(|_| FetchError::NotFound)?;
+        open_source(&root, source)
+    }
+}
+
+async fn write(stream: &mut SendStream, bytes: Vec<u8>) -> Result<(), Cut> {
+    stream.write_chunk(Bytes::from(bytes)).await.map_err(|_| Cut::Peer)
+}
+
+/// The answer to a request, as it comes.
+struct Answer(RecvStream);
+
+impl Answer {
+    /// The code before each item: 0, or why no bytes follow.
+    async fn code(&mut self) -> Result<(), FetchFailure> {
+        let mut code = [0];
+        self.read(&mut code).await?;
+        let error = match code[0] {
+            0 => return Ok(()),
+            1 => FetchError::NotFound,
+            2 => FetchError::Changed,
+            3 => FetchError::Busy,
+            _ => FetchError::Refused,
+        };
+        Err(FetchFailure::Peer(error))
+    }
+
+    async fn item(&mut self, size: u64) -> Result<Vec<u8>, FetchFailure> {
+        self.code().await?;
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.read(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    async fn read(&mut self, out: &mut [u8]) -> Result<(), FetchFailure> {
+        match self.fill(out).await {
+            (_, None) => Ok(()),
+            (_, Some(failure)) => Err(failure),
+        }
+    }
+
+    /// Reads until `out` is full. Returns how much came, and why no more.
+    async fn fill(&mut self, out: &mut [u8]) -> (usize, Option<FetchFailure>) {
+        let broken = Some(FetchFailure::Peer(FetchError::Broken));
+        let mut at = 0;
+        while at < out.len() {
+            match tokio::time::timeout(STALL, self.0.read(&mut out[at..])).await {
+                Ok(Ok(Some(n))) => at += n,
+                Ok(Ok(None)) | Err(_) => return (at, broken),
+                Ok(Err(error)) => return (at, Some(FetchFailure::Peer(fetch_error(&error)))),
+            }
+        }
+        (at, None)
+    }
+}
+
+fn stage_batch(
+    folders: &Folders,
+    folder: FolderId,
+    arrived: Vec<Result<(ContentId, Vec<u8>), FetchError>>,
+) -> Vec<Result<(), FetchFailure>> {
+    let root = folders.root(folder);
+    let stage = |item: Result<(ContentId, Vec<u8>), FetchError>| {
+        let (content, bytes) = item.map_err(FetchFailure::Peer)?;
+        let root = root.as_ref().map_err(|error| FetchFailure::Disk(error.clone()))?;
+        stage_small(root, content, &bytes).map_err(|error| match error {
+            StageError::BadHash => FetchFailure::Peer(FetchError::BadHash),
+            StageError::Disk(error) => FetchFailure::Disk(error),
+        })
+    };
+    arrived.into_iter().map(stage).collect()
+}

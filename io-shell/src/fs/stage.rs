@@ -1,0 +1,398 @@
+//! The staging area: contents on their way into the tree, each in a file named by its hash.
+
+use super::errors::{errno_of, is_gone, trouble};
+use super::probe::hash_reader;
+use super::root::{Root, open_below};
+use super::stat::stat_fd;
+use rustix::fd::OwnedFd;
+use rustix::fs::{
+    AtFlags, Dir, FallocateFlags, OFlags, fallocate, fdatasync, ftruncate, ioctl_ficlone, renameat, unlinkat,
+};
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use sync_core::index::{Stat, StatKind};
+use sync_core::input::CopyError;
+use sync_core::path::RelPath;
+use sync_core::{ContentId, ItemError, ItemErrorKind};
+
+/// The staging area, inside the private directory.
+const STAGE: &str = "stage";
+/// Bytes copied at once where the file system cannot share them.
+const COPY_BUFFER: usize = 1 << 20;
+
+/// Why bytes were not staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageError {
+    /// They do not have the hash of the content.
+    BadHash,
+    /// They could not be written.
+    Disk(ItemError),
+}
+
+impl From<ItemError> for StageError {
+    fn from(error: ItemError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// Opens the staging area of a folder whose root is there.
+pub(super) fn open_stage(dir: &super::root::RootDir) -> Result<OwnedFd, ItemError> {
+    dir.private(STAGE).map_err(|errno| trouble("open", "the staging area", errno))
+}
+
+/// Stages a whole content. It is not durable yet: applying it makes it so.
+///
+/// # Errors
+/// `BadHash` before anything is written; the disk's refusal, after which nothing is left of it.
+pub fn stage_small(root: &Root, content: ContentId, bytes: &[u8]) -> Result<(), StageError> {
+    if ContentId::of(bytes) != content {
+        return Err(StageError::BadHash);
+    }
+    let stage = open_stage(&root.enter()?)?;
+    let name = content.to_string();
+    let mut file = create_fresh(&stage, &name).map_err(|errno| staged("create", content, errno))?;
+    if let Err(error) = file.write_all(bytes) {
+        discard(&stage, &name);
+        return Err(staged("write", content, errno_of(&error)).into());
+    }
+    Ok(())
+}
+
+/// A large content on its way, open for writing ranges of it in any order.
+#[derive(Debug)]
+pub struct StageFile {
+    content: ContentId,
+    size: u64,
+    file: File,
+}
+
+impl StageFile {
+    /// Opens the staged file of `content`, or makes it with all its `size` bytes allocated, so that a full disk shows
+    /// before anything is fetched.
+    ///
+    /// # Errors
+    /// The disk's; a file made in vain is removed.
+    pub fn open(root: &Root, content: ContentId, size: u64) -> Result<Self, ItemError> {
+        let stage = open_stage(&root.enter()?)?;
+        let name = content.to_string();
+        let file = match open_below(&stage, name.as_bytes(), OFlags::RDWR) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => create_fresh(&stage, &name).map_err(|errno| staged("create", content, errno))?,
+            Err(errno) => return Err(staged("open", content, errno)),
+        };
+        let held = file.metadata().map_err(|e| staged("fstat", content, errno_of(&e)))?.len();
+        if held != size
+            && let Err(errno) = allocate(&file, size)
+        {
+            discard(&stage, &name);
+            return Err(staged("allocate", content, errno));
+        }
+        Ok(Self { content, size, file })
+    }
+
+    /// Writes `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// The disk's, and a range beyond the end of the content.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), ItemError> {
+        let end = u64::try_from(bytes.len()).ok().and_then(|len| offset.checked_add(len));
+        if end.is_none_or(|end| end > self.size) {
+            return Err(staged("write beyond the end of", self.content, Errno::FBIG));
+        }
+        self.file.write_all_at(bytes, offset).map_err(|e| staged("write", self.content, errno_of(&e)))
+    }
+
+    /// Reads back `bytes.len()` bytes from `offset`, to verify what an earlier run has written.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ItemError> {
+        self.file.read_exact_at(bytes, offset).map_err(|e| staged("read", self.content, errno_of(&e)))
+    }
+}
+
+/// Makes durable what has been written of a staged file.
+///
+/// # Errors
+/// The disk's, and `Io` when there is no such file.
+pub fn seal(root: &Root, content: ContentId) -> Result<(), ItemError> {
+    let stage = open_stage(&root.enter()?)?;
+    let fd = open_below(&stage, content.to_string().as_bytes(), OFlags::RDONLY);
+    fd.and_then(fdatasync).map_err(|errno| staged("fdatasync", content, errno))
+}
+
+/// Reads a staged file back whole and makes it durable; whether it has the size and hash of its content. A missing file
+/// has not.
+///
+/// # Errors
+/// The disk's.
+pub fn finish(root: &Root, content: ContentId, size: u64) -> Result<bool, ItemError> {
+    let stage = open_stage(&root.enter()?)?;
+    let fail = |call, errno| staged(call, content, errno);
+    let mut file = match open_below(&stage, content.to_string().as_bytes(), OFlags::RDONLY) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(fail("open", errno)),
+    };
+    if file.metadata().map_err(|e| fail("fstat", errno_of(&e)))?.len() != size {
+        return Ok(false);
+    }
+    let hash = hash_reader(&mut file, size, &mut Vec::new()).map_err(|e| fail("read", errno_of(&e)))?;
+    fdatasync(&file).map_err(|errno| fail("fdatasync", errno))?;
+    Ok(hash == content)
+}
+
+/// Stages a content from the file at `from` in `from_root`, sharing its blocks where the file system can.
+///
+/// # Errors
+/// `Source` when the file is not what was expected or does not hold the content; `Disk` when the copy cannot be written.
+pub fn copy(
+    to_root: &Root,
+    content: ContentId,
+    from_root: &Root,
+    from: &RelPath,
+    expect: Stat,
+) -> Result<(), CopyError> {
+    let stage = to_root.enter().and_then(|dir| open_stage(&dir)).map_err(CopyError::Disk)?;
+    let source_dir = from_root.enter().map_err(|_| CopyError::Source)?;
+    let source = source_dir.open_beneath(from.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
+    let source = File::from(source.map_err(|_| CopyError::Source)?);
+    let is_same = || stat_fd(&source, source_dir.device()).is_ok_and(|now| now == expect);
+    if expect.kind != StatKind::File || !is_same() {
+        return Err(CopyError::Source);
+    }
+    // Under a name of its own until it is whole, so that what was staged before stays good.
+    let (name, partial) = (content.to_string(), format!("{content}.copy"));
+    let outcome = fill_copy(&stage, &partial, &source, content).and_then(|hash| {
+        if hash != content || !is_same() {
+            return Err(CopyError::Source);
+        }
+        let renamed = renameat(&stage, &partial, &stage, &name);
+        renamed.map_err(|errno| CopyError::Disk(staged("rename", content, errno)))
+    });
+    if outcome.is_err() {
+        discard(&stage, &partial);
+    }
+    outcome
+}
+
+/// Copies `source` to the new file `partial` and returns the hash of what is there.
+fn fill_copy(stage: &OwnedFd, partial: &str, source: &File, content: ContentId) -> Result<ContentId, CopyError> {
+    let disk = |call, errno| CopyError::Disk(staged(call, content, errno));
+    let mut file = create_fresh(stage, partial).map_err(|errno| disk("create", errno))?;
+    if ioctl_ficlone(&file, source).is_ok() {
+        let size = file.metadata().map_err(|e| disk("fstat", errno_of(&e)))?.len();
+        return hash_reader(&mut file, size, &mut Vec::new()).map_err(|e| disk("read", errno_of(&e)));
+    }
+    let (mut hasher, mut buffer, mut source) = (blake3::Hasher::new(), vec![0; COPY_BUFFER], source);
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(ContentId(*hasher.finalize().as_bytes())),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+                file.write_all(&buffer[..read]).map_err(|e| disk("write", errno_of(&e)))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(CopyError::Source),
+        }
+    }
+}
+
+/// Forgets a staged content. Forgetting what is not staged is no error.
+///
+/// # Errors
+/// The disk's.
+pub fn unstage(root: &Root, content: ContentId) -> Result<(), ItemError> {
+    let stage = open_stage(&root.enter()?)?;
+    match unlinkat(&stage, content.to_string(), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(staged("unlink", content, errno)),
+    }
+}
+
+/// Removes every staged file that is not among `keep`, at the start of a run: what an earlier one left behind. Returns
+/// how many went.
+///
+/// # Errors
+/// The disk's.
+pub fn sweep(root: &Root, keep: &HashSet<ContentId>) -> Result<u64, ItemError> {
+    let fail = |call, errno| trouble(call, "the staging area", errno);
+    let stage = open_stage(&root.enter()?)?;
+    let mut removed = 0;
+    for entry in Dir::read_from(&stage).map_err(|errno| fail("open", errno))? {
+        let entry = entry.map_err(|errno| fail("getdents", errno))?;
+        let name = entry.file_name();
+        let kept = name.to_str().ok().and_then(ContentId::parse).is_some_and(|content| keep.contains(&content));
+        if kept || matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match unlinkat(&stage, name, AtFlags::empty()) {
+            Ok(()) => removed += 1,
+            Err(errno) if is_gone(errno) => {}
+            Err(errno) => return Err(fail("unlink in", errno)),
+        }
+    }
+    Ok(removed)
+}
+
+/// Makes a new file in the staging area. One that is there by the same name is unlinked, never truncated: whoever has
+/// it open, or has renamed it into the tree meanwhile, keeps it whole.
+pub(super) fn create_fresh(stage: &OwnedFd, name: &str) -> Result<File, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+    let fd = match open_below(stage, name.as_bytes(), flags) {
+        Err(Errno::EXIST) => {
+            unlinkat(stage, name, AtFlags::empty())?;
+            open_below(stage, name.as_bytes(), flags)?
+        }
+        other => other?,
+    };
+    Ok(File::from(fd))
+}
+
+/// Removes what could not be finished. Failing that, the next sweep does.
+pub(super) fn discard(stage: &OwnedFd, name: &str) {
+    if let Err(errno) = unlinkat(stage, name, AtFlags::empty())
+        && errno != Errno::NOENT
+    {
+        tracing::warn!(name, %errno, "a staged file could not be removed");
+    }
+}
+
+fn allocate(file: &File, size: u64) -> Result<(), Errno> {
+    ftruncate(file, size)?;
+    if size == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::empty(), 0, size) {
+        // The file system cannot reserve: a full disk shows when it is written.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        other => other,
+    }
+}
+
+fn staged(call: &str, content: ContentId, errno: Errno) -> ItemError {
+    let mut error = trouble(call, &format!("the staged file {}", content.short()), errno);
+    // Nothing about a staged file's name is a person's to change.
+    if error.kind == ItemErrorKind::Name {
+        error.kind = ItemErrorKind::Io;
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fs::probe;
+    use std::path::PathBuf;
+    use sync_core::FolderId;
+    use sync_core::input::Seen;
+
+    fn folder() -> (tempfile::TempDir, Root) {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::create(home.path(), FolderId([7; 16])).unwrap();
+        (home, root)
+    }
+
+    fn place(root: &Root, content: ContentId) -> PathBuf {
+        root.path().join(".landropic/stage").join(content.to_string())
+    }
+
+    fn stat(root: &Root, path: &[u8]) -> (RelPath, Stat) {
+        let path = RelPath::new(path).unwrap();
+        let Ok(Seen::File(stat, _)) = probe(root, &[(path.clone(), None)]).unwrap().remove(0) else { panic!() };
+        (path, stat)
+    }
+
+    #[test]
+    fn bytes_of_another_content_are_not_staged() {
+        let (_home, root) = folder();
+        let content = ContentId::of(b"abc");
+        assert_eq!(stage_small(&root, content, b"abd"), Err(StageError::BadHash));
+        assert!(!place(&root, content).exists());
+        stage_small(&root, content, b"abc").unwrap();
+        stage_small(&root, content, b"abc").unwrap();
+        assert_eq!(finish(&root, content, 3), Ok(true));
+    }
+
+    #[test]
+    fn staging_again_leaves_whoever_holds_the_first_file_unharmed() {
+        let (home, root) = folder();
+        let content = ContentId::of(b"abc");
+        stage_small(&root, content, b"abc").unwrap();
+        let held = home.path().join("held");
+        std::fs::hard_link(place(&root, content), &held).unwrap();
+        std::fs::write(&held, b"edited").unwrap();
+        stage_small(&root, content, b"abc").unwrap();
+        assert_eq!(std::fs::read(&held).unwrap(), b"edited");
+        assert_eq!(finish(&root, content, 3), Ok(true));
+    }
+
+    #[test]
+    fn ranges_in_any_order_make_up_the_content_and_survive_reopening() {
+        let (_home, root) = folder();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i % 253) as u8).collect();
+        let content = ContentId::of(&bytes);
+        let size = 100_000;
+        let file = StageFile::open(&root, content, size).unwrap();
+        assert_eq!(place(&root, content).metadata().unwrap().len(), size);
+        file.write(60_000, &bytes[60_000..]).unwrap();
+        seal(&root, content).unwrap();
+        assert_eq!(finish(&root, content, size), Ok(false));
+        drop(file);
+        let file = StageFile::open(&root, content, size).unwrap();
+        file.write(0, &bytes[..60_000]).unwrap();
+        let mut back = vec![0; 10];
+        file.read(60_000, &mut back).unwrap();
+        assert_eq!(back, bytes[60_000..60_010]);
+        assert_eq!(finish(&root, content, size), Ok(true));
+        assert!(file.write(size - 1, b"xy").is_err(), "beyond the end");
+        assert!(file.write(u64::MAX, b"x").is_err());
+    }
+
+    #[test]
+    fn a_staged_file_that_is_missing_or_short_is_not_finished() {
+        let (_home, root) = folder();
+        let content = ContentId::of(b"abc");
+        assert_eq!(finish(&root, content, 3), Ok(false));
+        assert!(seal(&root, content).is_err());
+        std::fs::write(place(&root, content), b"ab").unwrap();
+        assert_eq!(finish(&root, content, 3), Ok(false));
+        unstage(&root, content).unwrap();
+        unstage(&root, content).unwrap();
+        assert!(!place(&root, content).exists());
+    }
+
+    #[test]
+    fn a_copy_is_staged_only_from_the_expected_file_with_the_expected_bytes() {
+        let (home, root) = folder();
+        std::fs::write(home.path().join("f"), b"abc").unwrap();
+        let (path, expect) = stat(&root, b"f");
+        let content = ContentId::of(b"abc");
+        let other = ContentId::of(b"other");
+        assert_eq!(copy(&root, other, &root, &path, expect), Err(CopyError::Source));
+        assert_eq!(copy(&root, content, &root, &path, expect), Ok(()));
+        assert_eq!(finish(&root, content, 3), Ok(true));
+        std::fs::write(home.path().join("f"), b"abcd").unwrap();
+        assert_eq!(copy(&root, content, &root, &path, expect), Err(CopyError::Source));
+        assert_eq!(finish(&root, content, 3), Ok(true), "what was staged stays");
+        std::fs::remove_file(home.path().join("f")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", home.path().join("f")).unwrap();
+        assert_eq!(copy(&root, content, &root, &path, expect), Err(CopyError::Source));
+        assert_eq!(std::fs::read_dir(root.path().join(".landropic/stage")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_sweep_leaves_what_is_kept() {
+        let (_home, root) = folder();
+        let (kept, gone) = (ContentId::of(b"kept"), ContentId::of(b"gone"));
+        stage_small(&root, kept, b"kept").unwrap();
+        stage_small(&root, gone, b"gone").unwrap();
+        std::fs::write(place(&root, kept).with_extension("copy"), b"half").unwrap();
+        assert_eq!(sweep(&root, &HashSet::from([kept])), Ok(2));
+        assert!(place(&root, kept).exists() && !place(&root, gone).exists());
+    }
+}
