@@ -23,15 +23,15 @@ fn build() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let target = own.ancestors().nth(3).unwrap();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("Cargo.toml");
-    let status = Command::new(env!("CARGO"))
+    let output = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--package", "io-shell", "--bin", "landropic", "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")
         .arg(target)
         .stdin(Stdio::null())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success(), "landropic does not build");
+    assert!(output.status.success(), "landropic does not build: {}", String::from_utf8_lossy(&output.stderr));
     target.join("release").join("landropic")
 }
 
