@@ -104,6 +104,8 @@ impl<E: Effects> Driver<E> {
         let at = Moment { now: self.clock.now(), wall: self.clock.wall() };
         self.store.begin()?;
         let starts = matches!(batch.first(), Some(Input::Start { .. }));
+        // Whoever has been answered finds what was done in the next snapshot.
+        let wants_status = wants_status || batch.iter().any(|input| matches!(input, Input::Request { .. }));
         for input in batch.drain(..) {
             node.handle(input, at, &mut self.store)?;
         }
@@ -112,14 +114,14 @@ impl<E: Effects> Driver<E> {
             self.store.recovered()?;
         }
         self.store.commit()?;
+        if let Some(status) = status {
+            self.status.send_replace(Arc::new(status));
+        }
         while let Some(output) = node.poll_output() {
             if matches!(output, Output::Stop) {
                 return Ok(Turn::Stops);
             }
             self.effects.perform(output);
-        }
-        if let Some(status) = status {
-            self.status.send_replace(Arc::new(status));
         }
         Ok(Turn::Goes)
     }
