@@ -126,8 +126,7 @@ impl History {
             }
             50..85 => self.talk(i),
             85..91 => {
-                let members = self.members();
-                self.devices[i].purge(&members, &self.shared);
+                self.purge(i);
                 self.say(|| format!("{i}: purge"));
             }
             91..93 => {
@@ -174,11 +173,18 @@ impl History {
             }
             self.step_all(&ids);
         }
-        let members = self.members();
         for i in ids {
             if self.shared.chance(70) {
-                self.devices[i].purge(&members, &self.shared);
+                self.purge(i);
             }
+        }
+    }
+
+    /// Purges. A session that has yet to come to a purged row would never speak of it: it ends, and starts in full.
+    fn purge(&mut self, i: usize) {
+        let members = self.members();
+        if self.devices[i].purge(&members, &self.shared) && !self.shared.rules.purges_under_sessions {
+            self.sessions.retain(|s| !s.is_behind_purge(&self.devices[i]));
         }
     }
 
@@ -274,7 +280,7 @@ impl History {
                 let free = !device.disk.contains_key(&to)
                     && to.parent_path().is_none_or(|d| matches!(device.disk.get(&d), Some(Body::Dir { .. })));
                 if free && content_of(&old).is_some() {
-                    shared.ledger.revived(&old);
+                    shared.ledger.moved(i, &old);
                     if self.trace {
                         eprintln!("{i}: {at:?} moved to {to:?}");
                     }
@@ -326,8 +332,7 @@ impl History {
         self.quiesce(&ids)?;
         self.check_final(&ids)?;
         for i in &ids {
-            let members = self.members();
-            self.devices[*i].purge(&members, &self.shared);
+            self.purge(*i);
         }
         self.quiesce(&ids)?;
         self.check_final(&ids)

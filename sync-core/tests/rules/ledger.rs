@@ -20,6 +20,8 @@ struct Fate {
     written: bool,
     /// It has been touched: what that makes of its end is no claim either way, but it is no new content.
     touched: bool,
+    /// Devices where it was moved: a move ends it at one place and begins it at another.
+    moved: BTreeSet<usize>,
     /// Devices that have scanned it.
     at: BTreeSet<usize>,
 }
@@ -70,6 +72,15 @@ impl Ledger {
         self.edits.contains(&(old, new)) && !revived(old) && !revived(new)
     }
 
+    /// `body` was moved on `device`.
+    pub fn moved(&mut self, device: usize, body: &Body) {
+        if let Some(content) = content_of(body) {
+            let fate = self.fates.entry(content).or_default();
+            fate.revived = true;
+            fate.moved.insert(device);
+        }
+    }
+
     /// `body` was touched.
     pub fn touched(&mut self, body: &Body) {
         if let Some(content) = content_of(body) {
@@ -112,10 +123,11 @@ impl Ledger {
 
     /// Contents that were seen by a device that counts, were superseded by nobody, and are not in `visible`.
     pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
-        self.fates
-            .iter()
-            .find(|(c, f)| f.scanned && f.superseded.is_empty() && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c))
-            .map(|(c, _)| *c)
+        let is_kept = |f: &Fate| {
+            // Half of a move that stays unfinished for ever is the deletion of what was moved.
+            f.scanned && f.superseded.is_empty() && f.moved.iter().all(|d| counts(*d)) && f.at.iter().any(|d| counts(*d))
+        };
+        self.fates.iter().find(|(c, f)| is_kept(f) && !visible.contains(*c)).map(|(c, _)| *c)
     }
 
     /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.

@@ -277,21 +277,21 @@ impl Device {
         }
     }
 
-    /// Compares the whole disk with the bases and writes what differs: what is gone from below, so that a directory
-    /// goes after what it held; then what is there from above, so that a file that became a directory is replaced by
-    /// it before something in it calls for the directory.
+    /// Compares the whole disk with the bases and writes what differs. First what is there, from above, so that a file
+    /// that became a directory is replaced by it before something in it calls for the directory; then what is gone,
+    /// from below. A move so tells of the new place before the old one, wherever the telling stops.
     pub fn scan(&mut self, shared: &mut Shared) {
-        let gone: Vec<RelPath> = self.db.bases.keys().filter(|p| !self.disk.contains_key(*p)).cloned().collect();
-        for path in gone.into_iter().rev() {
-            if let Some(base) = self.db.bases.get(&path).cloned() {
-                self.deleted(&path, &base, shared);
-            }
-        }
         for (path, seen) in self.disk.clone() {
             shared.ledger.saw(self.id, &seen);
             let base = self.db.bases.get(&path).cloned();
             if base.as_ref().is_none_or(|b| b.body != seen) {
                 self.changed(&path, &seen, base, shared);
+            }
+        }
+        let gone: Vec<RelPath> = self.db.bases.keys().filter(|p| !self.disk.contains_key(*p)).cloned().collect();
+        for path in gone.into_iter().rev() {
+            if let Some(base) = self.db.bases.get(&path).cloned() {
+                self.deleted(&path, &base, shared);
             }
         }
         self.crashed = false;
@@ -463,8 +463,8 @@ impl Device {
             && self.disk.iter().zip(&self.db.bases).all(|((p, body), (q, base))| p == q && *body == base.body)
     }
 
-    /// Forgets what every member has applied.
-    pub fn purge(&mut self, members: &[usize], shared: &Shared) {
+    /// Forgets what every member has applied. Whether there was something to forget.
+    pub fn purge(&mut self, members: &[usize], shared: &Shared) -> bool {
         let vectors: Vec<(Vector, Vector)> = members
             .iter()
             .map(|m| match *m == self.id {
@@ -479,9 +479,10 @@ impl Device {
             .filter(|(p, (row, _))| !self.db.bases.contains_key(*p) && (shared.rules.may_purge)(row, &vectors))
             .map(|(p, (_, rev))| (p.clone(), *rev))
             .collect();
-        for (path, rev) in gone {
-            self.db.rows.remove(&path);
-            self.db.purge_rev = self.db.purge_rev.max(rev);
+        for (path, rev) in &gone {
+            self.db.rows.remove(path);
+            self.db.purge_rev = self.db.purge_rev.max(*rev);
         }
+        !gone.is_empty()
     }
 }

@@ -34,6 +34,8 @@ pub struct Rules {
     pub answers_gone: bool,
     /// Whether a side says that it has caught up before it has answered for every row of the peer.
     pub caught_before_gone: bool,
+    /// Whether a session goes on after a purge of rows that it has not come to.
+    pub purges_under_sessions: bool,
     /// Whether a cursor from before a purge reconciles in full.
     pub heeds_purge_rev: bool,
     /// Whether new dots of a touched but superseded version are written.
@@ -55,6 +57,7 @@ pub const REAL: Rules = Rules {
     renews_actor: true,
     answers_gone: true,
     caught_before_gone: false,
+    purges_under_sessions: false,
     heeds_purge_rev: true,
     touches_superseded: false,
 };
@@ -80,6 +83,7 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "knowledge is joined before the exchange is complete", join_early: true, ..REAL },
     Rules { name: "purged rows are not answered", answers_gone: false, ..REAL },
     Rules { name: "knowledge is joined before deletions are answered", caught_before_gone: true, ..REAL },
+    Rules { name: "a session goes on over a purge", purges_under_sessions: true, ..REAL },
     Rules { name: "a cursor from before a purge goes on", heeds_purge_rev: false, ..REAL },
 ];
 
