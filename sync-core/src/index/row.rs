@@ -287,3 +287,69 @@ impl<'b, C> Decode<'b, C> for Row {
         Ok(row)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8], mtime_ns: i64) -> Body {
+        Body::File { content: ContentId::of(content), size: 1, mtime_ns, mode: 0o644 }
+    }
+
+    fn dot(actor: u64, seq: u64) -> Dot {
+        Dot { actor: Actor(actor), seq }
+    }
+
+    fn write(row: &mut Row, dot: Dot, body: Body, saw: Option<Dot>, at: i64) {
+        row.write(dot, body, saw, WallTime(at), WallTime(100));
+    }
+
+    fn dots(row: &Row) -> Vec<Dot> {
+        row.siblings.keys().copied().collect()
+    }
+
+    /// Two devices have written the same content apart.
+    fn twins() -> Row {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        let twin = Value { body: file(b"x", 9), prev: [0; 8], stamp: WallTime(9) };
+        row.settle(dot(2, 1), twin, &[]);
+        row
+    }
+
+    #[test]
+    fn deleting_one_of_equal_versions_deletes_them_all() {
+        let mut row = twins();
+        write(&mut row, dot(1, 2), Body::Tomb, Some(dot(1, 1)), 10);
+        assert_eq!(dots(&row), [dot(1, 2)]);
+    }
+
+    #[test]
+    fn an_edit_replaces_what_the_version_it_saw_had_hidden() {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        let edit = Value { body: file(b"z", 5), prev: file(b"x", 1).content_prefix(), stamp: WallTime(5) };
+        row.settle(dot(2, 1), edit, &[]);
+        write(&mut row, dot(3, 1), file(b"w", 10), Some(dot(2, 1)), 10);
+        assert_eq!(dots(&row), [dot(3, 1)]);
+    }
+
+    #[test]
+    fn an_edit_leaves_a_concurrent_one() {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        write(&mut row, dot(2, 1), file(b"y", 1), None, 1);
+        write(&mut row, dot(1, 2), file(b"z", 1), Some(dot(1, 1)), 1);
+        assert_eq!(dots(&row), [dot(1, 2), dot(2, 1)]);
+        assert_eq!(row.siblings[&dot(1, 2)].stamp, WallTime(2));
+    }
+
+    #[test]
+    fn a_touch_ranks_as_the_newest_of_the_equal_versions_it_replaces() {
+        let mut row = twins();
+        write(&mut row, dot(1, 2), file(b"x", 50), Some(dot(1, 1)), 50);
+        assert_eq!(dots(&row), [dot(1, 2)]);
+        assert_eq!(row.siblings[&dot(1, 2)].stamp, WallTime(9));
+    }
+}

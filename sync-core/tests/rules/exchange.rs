@@ -8,11 +8,19 @@ use sync_core::RelPath;
 use sync_core::index::{Row, Vector};
 
 enum Message {
-    Row { path: RelPath, row: Row, cursor: Option<u64> },
+    Row {
+        path: RelPath,
+        row: Row,
+        cursor: Option<u64>,
+    },
     Gone(RelPath),
     /// Every key has been sent.
     Listed,
-    Caught { rev: u64, knowledge: Vector, applied: Vector },
+    Caught {
+        rev: u64,
+        knowledge: Vector,
+        applied: Vector,
+    },
 }
 
 #[derive(Clone)]

@@ -309,7 +309,10 @@ impl History {
             }
         }
         if self.trace {
-            eprintln!("{i}: {} {before:?} -> {new:?}", String::from_utf8_lossy(&at.as_bytes()[..at.as_bytes().len().min(60)]));
+            eprintln!(
+                "{i}: {} {before:?} -> {new:?}",
+                String::from_utf8_lossy(&at.as_bytes()[..at.as_bytes().len().min(60)])
+            );
         }
         if let Some(new) = new {
             device.disk.insert(at, new);
@@ -340,7 +343,8 @@ impl History {
 
     fn quiesce(&mut self, ids: &[usize]) -> Check {
         for _round in 0..14 {
-            let before: Vec<(u64, u64)> = ids.iter().map(|i| (self.devices[*i].db.rev, self.devices[*i].db.seq)).collect();
+            let before: Vec<(u64, u64)> =
+                ids.iter().map(|i| (self.devices[*i].db.rev, self.devices[*i].db.seq)).collect();
             self.step_all(ids);
             for i in ids {
                 for j in ids.iter().filter(|j| *j > i) {
@@ -353,7 +357,8 @@ impl History {
             }
             self.step_all(ids);
             self.check_truth()?;
-            let after: Vec<(u64, u64)> = ids.iter().map(|i| (self.devices[*i].db.rev, self.devices[*i].db.seq)).collect();
+            let after: Vec<(u64, u64)> =
+                ids.iter().map(|i| (self.devices[*i].db.rev, self.devices[*i].db.seq)).collect();
             if before == after && ids.iter().all(|i| self.devices[*i].is_clean()) {
                 return Ok(());
             }
@@ -400,12 +405,17 @@ impl History {
                 }
             }
         }
-        let shown: Vec<Content> = wanted.iter().filter(|(p, e)| **p != e.source).filter_map(|(_, e)| content_of(&e.body)).collect();
+        let shown: Vec<Content> =
+            wanted.iter().filter(|(p, e)| **p != e.source).filter_map(|(_, e)| content_of(&e.body)).collect();
         let mains = |p: &RelPath| wanted.get(p).and_then(|e| content_of(&e.body));
         for (name, entry) in wanted.iter().filter(|(p, e)| **p != e.source) {
             let content = content_of(&entry.body);
             let twice = shown.iter().filter(|c| Some(**c) == content).count() > 1
-                && wanted.iter().filter(|(p, e)| **p != e.source && e.source == entry.source && content_of(&e.body) == content).count() > 1;
+                && wanted
+                    .iter()
+                    .filter(|(p, e)| **p != e.source && e.source == entry.source && content_of(&e.body) == content)
+                    .count()
+                    > 1;
             if twice || mains(&entry.source) == content {
                 return Err(format!("{name:?} is a conflict of equal contents"));
             }
@@ -429,7 +439,10 @@ impl History {
                         return Err(format!("{}: {path:?} holds {dot:?}, which {by:?} has replaced", device.id));
                     }
                 } else if knows(dot) && replacers.is_empty() && !self.shared.tombs.contains(dot) {
-                    return Err(format!("{}: claims {dot:?} of {path:?}, lacks it, and nothing has replaced it", device.id));
+                    return Err(format!(
+                        "{}: claims {dot:?} of {path:?}, lacks it, and nothing has replaced it",
+                        device.id
+                    ));
                 }
             }
         }
@@ -443,7 +456,9 @@ impl History {
         }
         let merge = self.shared.rules.merge;
         let policy = self.shared.policy.clone();
-        let state = |d: &Device, p: &RelPath| (d.db.rows.get(p).map_or_else(Row::default, |(r, _)| r.clone()), d.db.knowledge.clone());
+        let state = |d: &Device, p: &RelPath| {
+            (d.db.rows.get(p).map_or_else(Row::default, |(r, _)| r.clone()), d.db.knowledge.clone())
+        };
         let join = |a: &(Row, Vector), b: &(Row, Vector)| {
             let mut known = a.1.clone();
             known.join(&b.1);

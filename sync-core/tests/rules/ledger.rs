@@ -125,14 +125,19 @@ impl Ledger {
     pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
         let is_kept = |f: &Fate| {
             // Half of a move that stays unfinished for ever is the deletion of what was moved.
-            f.scanned && f.superseded.is_empty() && f.moved.iter().all(|d| counts(*d)) && f.at.iter().any(|d| counts(*d))
+            f.scanned
+                && f.superseded.is_empty()
+                && f.moved.iter().all(|d| counts(*d))
+                && f.at.iter().any(|d| counts(*d))
         };
         self.fates.iter().find(|(c, f)| is_kept(f) && !visible.contains(*c)).map(|(c, _)| *c)
     }
 
     /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.
     pub fn risen(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
-        self.fates.iter()
-            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && !f.touched && visible.contains(*c)).map(|(c, _)| *c)
+        self.fates
+            .iter()
+            .find(|(c, f)| f.superseded.iter().any(|d| counts(*d)) && !f.revived && !f.touched && visible.contains(*c))
+            .map(|(c, _)| *c)
     }
 }

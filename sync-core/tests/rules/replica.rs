@@ -408,7 +408,12 @@ impl Device {
             let (Some(body), Some(base)) = (self.disk.get(path), self.db.bases.get(path)) else { continue };
             let stays = wanted.get(path).is_some_and(|w| is_dir(&w.body) == is_dir(body));
             let full = is_dir(body) && self.disk.keys().any(|p| p.is_below(path));
-            if stays || full || base.body != *body || !shared.chance(percent) || !self.keep_displaced(path, &wanted, crash) {
+            if stays
+                || full
+                || base.body != *body
+                || !shared.chance(percent)
+                || !self.keep_displaced(path, &wanted, crash)
+            {
                 continue;
             }
             self.disk.remove(path);

@@ -79,7 +79,11 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "own dots of a restored database keep their numbers", reissue: |_, _, _, _| false, ..REAL },
     Rules { name: "a file without a base replaces the winner", baseless_replaces: true, ..REAL },
     Rules { name: "a file without a base ignores the tombstone of its content", heeds_tombs: false, ..REAL },
-    Rules { name: "rows that lost a version by knowledge are skipped", skip: |row, known| known.covers(&row.ctx), ..REAL },
+    Rules {
+        name: "rows that lost a version by knowledge are skipped",
+        skip: |row, known| known.covers(&row.ctx),
+        ..REAL
+    },
     Rules { name: "knowledge is joined before the exchange is complete", join_early: true, ..REAL },
     Rules { name: "purged rows are not answered", answers_gone: false, ..REAL },
     Rules { name: "knowledge is joined before deletions are answered", caught_before_gone: true, ..REAL },
