@@ -203,8 +203,10 @@ impl Row {
     pub fn write(&mut self, dot: Dot, body: Body, saw: Option<Dot>, mtime: WallTime, now: WallTime) {
         assert!(!self.ctx.contains(dot), "a dot is used once");
         let seen = saw.and_then(|saw| self.siblings.get(&saw)).cloned();
+        let is_seen = |v: &Value| seen.as_ref().is_some_and(|s| v.body.same_content(&s.body));
+        let shown: Vec<Value> = self.siblings.values().filter(|v| is_seen(v)).cloned().collect();
         let is_replaced = |v: &Value| {
-            let was_hidden = seen.as_ref().is_some_and(|s| v.body.same_content(&s.body) || s.succeeds(v));
+            let was_hidden = is_seen(v) || shown.iter().any(|s| s.succeeds(v));
             was_hidden || !v.body.is_live() || v.body.same_content(&body)
         };
         let replaced: Vec<Dot> = self.siblings.iter().filter(|(_, v)| is_replaced(v)).map(|(d, _)| *d).collect();

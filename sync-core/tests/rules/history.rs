@@ -95,6 +95,10 @@ impl History {
         let count = self.devices.len();
         let i = self.shared.below(count);
         let roll = self.shared.below(100);
+        if self.forgetful && !self.devices[i].retired && self.shared.chance(4) {
+            self.rejoin(i);
+            return;
+        }
         if self.forgetful && self.shared.chance(20) {
             self.round(i);
             return;
@@ -190,6 +194,24 @@ impl History {
 
     fn drop_sessions(&mut self, i: usize) {
         self.sessions.retain(|s| !s.ends.contains(&i));
+    }
+
+    /// A device loses its database, and hears all members before it looks at its disk.
+    fn rejoin(&mut self, i: usize) {
+        self.drop_sessions(i);
+        self.forget(i);
+        let count = self.devices.len();
+        self.devices[i].wipe(count, &mut self.shared);
+        self.say(|| format!("{i}: wiped, hears all members and scans"));
+        let members = self.members();
+        for j in members.iter().filter(|j| **j != i) {
+            let mut session = Session::open(&mut self.devices, i, *j, &mut self.shared);
+            assert!((0..5_000).any(|_| !session.step(&mut self.devices, &mut self.shared)), "a session ends");
+        }
+        let is_live = |p: &RelPath| self.devices.iter().any(|d| d.db.rows.get(p).is_some_and(|(r, _)| r.is_live()));
+        self.shared.ledger.remind(self.devices[i].disk.iter(), is_live, &members);
+        self.devices[i].scan(&mut self.shared);
+        self.shared.ledger.unmind();
     }
 
     fn forget(&mut self, i: usize) {

@@ -141,6 +141,7 @@ impl Device {
 
     /// The database is lost; the files stay.
     pub fn wipe(&mut self, devices: usize, shared: &mut Shared) {
+        self.crashed = true;
         let actor = shared.rng.next_u64();
         self.db = Db { actor, epoch: shared.fresh(), peers: vec![Peer::default(); devices], ..Db::default() };
     }
@@ -303,7 +304,7 @@ impl Device {
         let wanted = self.tree(shared);
         let Some(dot) = base.dot else { return };
         let holds = self.db.rows.get(&base.source).is_some_and(|(row, _)| row.siblings.contains_key(&dot));
-        let is_wanted = wanted.get(path).is_some_and(|w| w.dot == base.dot && w.source == base.source);
+        let is_wanted = wanted.get(path).is_some_and(|w| w.body.same_content(&base.body) && w.source == base.source);
         if !is_wanted && self.crashed {
             // An apply that was cut short looks the same as a deletion.
             shared.ledger.revived(&base.body);
@@ -316,6 +317,7 @@ impl Device {
             self.settle(&base.source, dot, shared);
             return;
         }
+        shared.ledger.deleted(self.id, path, &base.body);
         if !is_wanted {
             self.write(path, &Body::Tomb, Some(dot), shared);
             return;
@@ -376,7 +378,9 @@ impl Device {
             return;
         }
         let content = content_of(seen);
-        let is_old = content.is_some_and(|c| row.siblings.values().any(|v| v.prev == c));
+        // A file somebody put back is his, old content or not: only a device that has forgotten cannot tell.
+        let doubts = self.crashed || shared.rules.distrusts_files_put_back;
+        let is_old = doubts && content.is_some_and(|c| row.siblings.values().any(|v| v.prev == c));
         if saw.is_none() {
             let equal = row.siblings.iter().find(|(_, v)| v.body.same_content(seen)).map(|(d, _)| *d);
             if equal.is_some() || is_old && shared.rules.heeds_tombs {

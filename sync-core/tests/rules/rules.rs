@@ -28,6 +28,8 @@ pub struct Rules {
     pub baseless_replaces: bool,
     /// Whether a file without a base stays away from the tombstone of its own content.
     pub heeds_tombs: bool,
+    /// Whether that goes for a device that has forgotten nothing, too.
+    pub distrusts_files_put_back: bool,
     /// Whether a restored database writes under a new actor.
     pub renews_actor: bool,
     /// Whether rows that were deleted and purged here are answered.
@@ -54,6 +56,7 @@ pub const REAL: Rules = Rules {
     join_early: false,
     baseless_replaces: false,
     heeds_tombs: true,
+    distrusts_files_put_back: false,
     renews_actor: true,
     answers_gone: true,
     caught_before_gone: false,
@@ -79,6 +82,7 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "own dots of a restored database keep their numbers", reissue: |_, _, _, _| false, ..REAL },
     Rules { name: "a file without a base replaces the winner", baseless_replaces: true, ..REAL },
     Rules { name: "a file without a base ignores the tombstone of its content", heeds_tombs: false, ..REAL },
+    Rules { name: "a file put back is taken for the one deleted", distrusts_files_put_back: true, ..REAL },
     Rules {
         name: "rows that lost a version by knowledge are skipped",
         skip: |row, known| known.covers(&row.ctx),
