@@ -150,7 +150,7 @@ pub fn copy_name(name: &Name, loser: &Loser, again: u32) -> Name {
 /// At most `room` bytes of `stem`, whole characters where it is UTF-8.
 fn cut(stem: &[u8], room: usize) -> &[u8] {
     match core::str::from_utf8(stem) {
-        Ok(text) => text[..text.floor_char_boundary(room)].as_bytes(),
+        Ok(text) => &stem[..text.floor_char_boundary(room)],
         Err(_) => &stem[..stem.len().min(room)],
     }
 }

@@ -211,6 +211,7 @@ impl Row {
         };
         let replaced: Vec<Dot> = self.siblings.iter().filter(|(_, v)| is_replaced(v)).map(|(d, _)| *d).collect();
         let replaced: Vec<Value> = replaced.iter().filter_map(|d| self.siblings.remove(d)).collect();
+        let at = mtime.min(now);
         let newest = |of: &dyn Fn(&Value) -> bool| replaced.iter().filter(|v| of(v)).map(|v| v.stamp).max();
         let value = match seen {
             Some(seen) if seen.body.same_content(&body) => {
@@ -219,8 +220,7 @@ impl Row {
             }
             seen => Value {
                 prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
-                stamp: newest(&|_| true)
-                    .map_or(mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
+                stamp: newest(&|_| true).map_or(at, |n| at.max(WallTime(n.0.saturating_add(1)))),
                 body,
             },
         };

@@ -403,7 +403,7 @@ impl History {
             if device.tree(&self.shared) != wanted {
                 return Err(format!("{i}: the tree differs"));
             }
-            if !device.disk.iter().map(|(p, b)| (p, b)).eq(wanted.iter().map(|(p, e)| (p, &e.body))) {
+            if !device.disk.iter().eq(wanted.iter().map(|(p, e)| (p, &e.body))) {
                 return Err(format!("{i}: the disk is not the tree:\n{:#?}\n{wanted:#?}", device.disk));
             }
             if device.db.applied != device.db.knowledge {

@@ -2,7 +2,7 @@
 //! exchanges that stop anywhere, purges, retired devices, lost databases, restored backups and wrong clocks.
 //!
 //! `LANDROPIC_HISTORIES=N` runs N histories; `LANDROPIC_SEED=S` runs the one of that seed and says what happens.
-#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod exchange;
 mod history;
