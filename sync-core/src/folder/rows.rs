@@ -215,11 +215,12 @@ impl Folder {
         Ok(())
     }
 
-    /// Takes over another device's rows. `known` is what that device knows.
+    /// Takes over another device's rows. `known` is what that device knows, `claimed` what it was told is known here.
     pub(crate) fn arrive<I: Index>(
         &mut self,
         rows: Vec<WireRow>,
         known: &Vector,
+        claimed: &Vector,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<Arrival, I::Error> {
@@ -229,8 +230,10 @@ impl Folder {
             let mine = index.row(self.id(), &key)?;
             let absent = Row::default();
             let merged = merge(mine.as_ref().unwrap_or(&absent), &self.state.knowledge, &theirs, known);
-            let forgotten =
-                mine.is_none() && merged.row.siblings.is_empty() && self.state.knowledge.covers(&merged.row.ctx);
+            let forgotten = mine.is_none()
+                && merged.row.siblings.is_empty()
+                && theirs.siblings.keys().all(|dot| claimed.contains(*dot))
+                && self.state.knowledge.covers(&merged.row.ctx);
             if forgotten {
                 if !theirs.siblings.is_empty() {
                     arrival.gone.push(key);
