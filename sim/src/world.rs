@@ -177,7 +177,33 @@ impl World {
                 break;
             }
         }
+        self.dump();
         Report { violations: self.oracle.violations, digest: self.digest, steps: self.steps, virtual_us: self.now }
+    }
+
+    /// For the trace of a run that failed: what every node knows.
+    fn dump(&mut self) {
+        if !self.trace || self.oracle.violations.is_empty() {
+            return;
+        }
+        for i in 0..self.hosts.len() {
+            let host = &mut self.hosts[i];
+            let mut lines: Vec<String> =
+                host.disk.entries().iter().map(|(p, e)| format!("disk {p:?} {:?}", e.face())).collect();
+            if host.index.begin().is_ok() {
+                let rows = host.index.rows_after(FOLDER, None, usize::MAX).unwrap_or_default();
+                for v in rows {
+                    let base = v.key.as_path().and_then(|p| host.index.base(FOLDER, p).ok().flatten());
+                    lines.push(format!("row {:?} rev {} {:?}\n      base {base:?}", v.key, v.rev, v.row));
+                }
+                lines.push(format!("pending {:?}", host.index.pending(FOLDER, None, usize::MAX)));
+                lines.push(format!("folders {:?}", host.index.folders()));
+                host.index.rollback();
+            }
+            for line in lines {
+                self.tell_trace(|_| format!("host {i}: {line}"));
+            }
+        }
     }
 
     fn begin(&mut self) {
