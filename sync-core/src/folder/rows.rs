@@ -323,7 +323,8 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
-        if row.is_conflicted() || !self.copies.of(path).is_empty() {
+        // A lone file loses its name too where something lives below it.
+        if !self.copies.of(path).is_empty() || !self.projection(path, row, index)?.losers.is_empty() {
             for copy in self.place_copies(path, index)? {
                 self.mark(&copy, index)?;
             }
