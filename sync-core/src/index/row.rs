@@ -230,12 +230,7 @@ impl Row {
             }
             seen => Value {
                 prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
-<<<<<<< HEAD
-                stamp: newest(&|_| true)
-                    .map_or_else(|| mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
-=======
                 stamp: newest(&|_| true).map_or(at, |n| at.max(WallTime(n.0.saturating_add(1)))),
->>>>>>> rules
                 body,
             },
         };

@@ -520,6 +520,6 @@ fn touched(body: Body, now: i64) -> Body {
     match body {
         Body::File { content, size, mode, .. } => Body::File { content, size, mode: mode ^ 0o111, mtime_ns: now },
         Body::Dir { mode } => Body::Dir { mode: mode ^ 0o022 },
-        body @ (Body::Symlink { .. } | Body::Tomb | Body::Member(_)) => body,
+        body @ (Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_)) => body,
     }
 }

@@ -45,7 +45,7 @@ pub struct Ledger {
 pub fn content_of(body: &Body) -> Option<Content> {
     match body {
         Body::File { .. } | Body::Symlink { .. } => Some(body.content_prefix()),
-        Body::Dir { .. } | Body::Tomb | Body::Member(_) => None,
+        Body::Dir { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => None,
     }
 }
 
@@ -156,14 +156,6 @@ impl Ledger {
 
     /// Contents that were seen by a device that counts, were superseded by nobody, and are not in `visible`.
     pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
-<<<<<<< HEAD
-        self.fates
-            .iter()
-            .find(|(c, f)| {
-                f.scanned && f.superseded.is_empty() && f.at.iter().any(|d| counts(*d)) && !visible.contains(*c)
-            })
-            .map(|(c, _)| *c)
-=======
         let is_kept = |f: &Fate| {
             // Half of a move that stays unfinished for ever is the deletion of what was moved.
             f.scanned
@@ -172,7 +164,6 @@ impl Ledger {
                 && f.at.iter().any(|d| counts(*d))
         };
         self.fates.iter().find(|(c, f)| is_kept(f) && !visible.contains(*c)).map(|(c, _)| *c)
->>>>>>> rules
     }
 
     /// Contents in `visible` that somebody on a device that counts has superseded and nothing has revived.

@@ -222,7 +222,7 @@ impl Device {
         let now = self.now(shared);
         let mtime = match body {
             Body::File { mtime_ns, .. } => WallTime(*mtime_ns),
-            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => now,
+            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => now,
         };
         let write = shared.rules.write;
         let before = self.shown(path, shared);

@@ -82,10 +82,7 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "own dots of a restored database keep their numbers", reissue: |_, _, _, _| false, ..REAL },
     Rules { name: "a file without a base replaces the winner", baseless_replaces: true, ..REAL },
     Rules { name: "a file without a base ignores the tombstone of its content", heeds_tombs: false, ..REAL },
-<<<<<<< HEAD
-=======
     Rules { name: "a file put back is taken for the one deleted", distrusts_files_put_back: true, ..REAL },
->>>>>>> rules
     Rules {
         name: "rows that lost a version by knowledge are skipped",
         skip: |row, known| known.covers(&row.ctx),

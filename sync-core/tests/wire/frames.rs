@@ -120,12 +120,13 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             Message::Hello(Hello { version, device: DeviceId(device), name, listen_port, features })
         },
     );
-    let offer = (any_folder(), any::<[u64; 5]>(), any_vector(), any_vector()).prop_map(|(folder, numbers, knowledge, applied)| {
-        let [epoch, max_rev, cursor_epoch, cursor, purge_rev] = numbers;
-        let offer =
-            FolderOffer { folder, epoch, max_rev, cursor_epoch, cursor, knowledge, applied, purge_rev };
-        Message::FolderOffer(offer)
-    });
+    let offer = (any_folder(), any::<[u64; 5]>(), any_vector(), any_vector()).prop_map(
+        |(folder, numbers, knowledge, applied)| {
+            let [epoch, max_rev, cursor_epoch, cursor, purge_rev] = numbers;
+            let offer = FolderOffer { folder, epoch, max_rev, cursor_epoch, cursor, knowledge, applied, purge_rev };
+            Message::FolderOffer(offer)
+        },
+    );
     let flow = prop_oneof![number().prop_map(Flow::Since), Just(Flow::All)];
     let start = (any_folder(), flow, number(), any_vector())
         .prop_map(|(folder, flow, epoch, knowledge)| Message::SyncStart(SyncStart { folder, flow, epoch, knowledge }));
