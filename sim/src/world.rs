@@ -558,6 +558,7 @@ impl World {
     fn start(&mut self, host: usize) {
         let h = &mut self.hosts[host];
         let config = Config {
+            listen: String::new(),
             device: h.id,
             key: h.key,
             name: format!("host {host}"),
@@ -733,9 +734,10 @@ impl World {
         let content = base.and_then(|b| match b.body {
             sync_core::index::Body::File { content, .. } => Some(content),
             sync_core::index::Body::Symlink { target } => Some(sync_core::ContentId::of(&target)),
-            sync_core::index::Body::Dir { .. } | sync_core::index::Body::Tomb | sync_core::index::Body::Member(_) => {
-                None
-            }
+            sync_core::index::Body::Dir { .. }
+            | sync_core::index::Body::Tomb
+            | sync_core::index::Body::Member(_)
+            | Body::Policy(_) => None,
         });
         if let Some(content) = content {
             self.oracle.indexed(content);
