@@ -737,7 +737,7 @@ impl World {
             sync_core::index::Body::Dir { .. }
             | sync_core::index::Body::Tomb
             | sync_core::index::Body::Member(_)
-            | Body::Policy(_) => None,
+            | sync_core::index::Body::Policy(_) => None,
         });
         if let Some(content) = content {
             self.oracle.indexed(content);
