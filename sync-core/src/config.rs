@@ -50,6 +50,8 @@ pub struct Limits {
     pub peer_window_bytes: u64,
     /// Verified bytes of a staged file that may not be durable yet.
     pub unsealed_bytes: u64,
+    /// Bytes of a staged file that are asked for and not durable: what a crash may cost.
+    pub exposed_bytes: u64,
     /// Longest time verified bytes stay undurable.
     pub unsealed_for: Duration,
     /// Requests a peer may have open with us.
@@ -86,6 +88,7 @@ impl Default for Limits {
             request_items: 256,
             peer_window_bytes: 16 << 20,
             unsealed_bytes: 8 << 20,
+            exposed_bytes: 24 << 20,
             unsealed_for: Duration::from_secs(1),
             asks: 64,
             settle: Duration::from_millis(5),

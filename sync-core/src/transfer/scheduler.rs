@@ -409,7 +409,7 @@ impl Transfers {
                     return Some(Action::List { slot, content, size });
                 }
                 State::Active(ranges) => {
-                    if let Some((range, offset)) = ranges.ask(limits.request_bytes) {
+                    if let Some((range, offset)) = ranges.ask(limits.request_bytes, limits.exposed_bytes) {
                         let chunks = ranges.list.slice(range.clone());
                         return Some(Action::Range { slot, content, size, range, offset, chunks });
                     }
