@@ -246,7 +246,10 @@ impl Node {
         let able = self.links.iter().filter(|(_, l)| l.is_ready() && l.exchanges.contains_key(&id));
         let mut slots: Vec<Slot> =
             able.map(|(link, l)| Slot { device: l.device, link: *link, outstanding: l.outstanding }).collect();
-        folder.work(&mut slots, &mut self.cx, index)?;
+        // Whoever has not heard every row yet would never hear of one that is forgotten now.
+        let mut exchanges = self.links.values().filter_map(|l| l.exchanges.get(&id));
+        let all_heard = exchanges.all(|e| e.has_said(folder.state.rev));
+        folder.work(&mut slots, all_heard, &mut self.cx, index)?;
         for slot in slots {
             if let Some(link) = self.links.get_mut(&slot.link) {
                 link.outstanding = slot.outstanding;

@@ -172,7 +172,8 @@ impl Folder {
         self.mark(copy, index)
     }
 
-    /// Re-issues the winner of `source` in place of one loser, which counts as seen from now on.
+    /// One loser of `source` counts as seen from now on. The winner keeps its dot: whoever replaces it meanwhile replaces
+    /// the same version.
     fn settle_loser<I: Index>(
         &mut self,
         source: &RelPath,
@@ -181,14 +182,12 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let mut row = self.row(source, index)?;
-        let Some((main, value)) = winner(&row, &self.state.policy).map(|(d, v)| (d, v.clone())) else { return Ok(()) };
-        if !row.siblings.contains_key(&loser) || main == loser {
+        if !row.siblings.contains_key(&loser) || winner(&row, &self.state.policy).is_some_and(|(d, _)| d == loser) {
             return Ok(());
         }
         let dot = self.next_dot();
-        row.settle(dot, value, &[main, loser]);
+        row.write(dot, Body::Tomb, Some(loser), cx.at.wall, cx.at.wall);
         self.put(&Key::Path(source.clone()), &row, index)?;
-        self.rebase_dot(source, main, dot, index)?;
         for copy in self.place_copies(source, index)? {
             self.mark(&copy, index)?;
         }
@@ -215,11 +214,12 @@ impl Folder {
         Ok(())
     }
 
-    /// Takes over another device's rows. `known` is what that device knows.
+    /// Takes over another device's rows. `known` is what that device knows, `claimed` what it was told is known here.
     pub(crate) fn arrive<I: Index>(
         &mut self,
         rows: Vec<WireRow>,
         known: &Vector,
+        claimed: &Vector,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<Arrival, I::Error> {
@@ -229,8 +229,10 @@ impl Folder {
             let mine = index.row(self.id(), &key)?;
             let absent = Row::default();
             let merged = merge(mine.as_ref().unwrap_or(&absent), &self.state.knowledge, &theirs, known);
-            let forgotten =
-                mine.is_none() && merged.row.siblings.is_empty() && self.state.knowledge.covers(&merged.row.ctx);
+            let forgotten = mine.is_none()
+                && merged.row.siblings.is_empty()
+                && theirs.siblings.keys().all(|dot| claimed.contains(*dot))
+                && self.state.knowledge.covers(&merged.row.ctx);
             if forgotten {
                 if !theirs.siblings.is_empty() {
                     arrival.gone.push(key);
@@ -326,7 +328,8 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
-        if row.is_conflicted() || !self.copies.of(path).is_empty() {
+        // A lone file loses its name too where something lives below it.
+        if !self.copies.of(path).is_empty() || !self.projection(path, row, index)?.losers.is_empty() {
             for copy in self.place_copies(path, index)? {
                 self.mark(&copy, index)?;
             }

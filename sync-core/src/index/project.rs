@@ -176,7 +176,7 @@ pub fn copy_name(name: &Name, loser: &Loser, again: u32) -> Name {
 /// At most `room` bytes of `stem`, whole characters where it is UTF-8.
 fn cut(stem: &[u8], room: usize) -> &[u8] {
     match core::str::from_utf8(stem) {
-        Ok(text) => &text.as_bytes()[..text.floor_char_boundary(room)],
+        Ok(text) => &stem[..text.floor_char_boundary(room)],
         Err(_) => &stem[..stem.len().min(room)],
     }
 }

@@ -10,7 +10,7 @@ use crate::time::Instant;
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
 use core::ops::Range;
 
-/// Bad hashes from one device after which it is not asked for that content again.
+/// Bad hashes from one device after which it is left alone for that content.
 const MAX_BAD: u8 = 2;
 /// Large files fetched at the same time, so that each is finished soon.
 const MAX_LARGE: usize = 8;
@@ -51,7 +51,8 @@ pub struct Transfer {
     /// Where it stands.
     pub state: State,
     lacking: BTreeSet<DeviceId>,
-    bad: BTreeMap<DeviceId, u8>,
+    /// Bad hashes by device, and until when it is left alone if there are too many.
+    bad: BTreeMap<DeviceId, (u8, Instant)>,
     /// Not to be asked for before this time.
     not_before: Instant,
     order: u64,
@@ -59,8 +60,14 @@ pub struct Transfer {
 
 impl Transfer {
     /// Whether `device` may be asked.
-    fn may_ask(&self, device: DeviceId) -> bool {
-        !self.lacking.contains(&device) && self.bad.get(&device).is_none_or(|n| *n < MAX_BAD)
+    fn may_ask(&self, device: DeviceId, now: Instant) -> bool {
+        !self.lacking.contains(&device) && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
+    }
+
+    /// When it, or a device for it, need not be left alone any more.
+    fn pauses(&self) -> impl Iterator<Item = Instant> {
+        let set_aside = self.bad.values().filter(|(n, _)| *n >= MAX_BAD).map(|(_, until)| *until);
+        set_aside.chain([self.not_before])
     }
 
     /// Bytes here, and of those the ones that were here before this start.
@@ -137,8 +144,8 @@ pub enum Action {
 pub enum Verdict {
     /// It does not have the content.
     Lacks,
-    /// It sent something else.
-    Bad,
+    /// It sent something else; after some times it is not asked again before this time.
+    Bad(Instant),
     /// It may be asked again, not before this time.
     Later(Instant),
 }
@@ -278,7 +285,10 @@ impl Transfers {
         let Some(t) = self.all.get_mut(&content) else { return };
         match verdict {
             Verdict::Lacks => drop(t.lacking.insert(device)),
-            Verdict::Bad => *t.bad.entry(device).or_insert(0) += 1,
+            Verdict::Bad(until) => {
+                let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
+                t.bad.insert(device, (count.saturating_add(1), until));
+            }
             Verdict::Later(at) => t.not_before = at,
         }
     }
@@ -307,7 +317,7 @@ impl Transfers {
     /// When a delayed content may be asked for again.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let waiting = self.small.iter().chain(&self.large).filter_map(|(_, c)| self.all.get(c));
-        waiting.map(|t| t.not_before).filter(|at| *at > now).min()
+        waiting.flat_map(Transfer::pauses).filter(|at| *at > now).min()
     }
 
     /// When written chunks must be made durable.
@@ -357,9 +367,9 @@ impl Transfers {
     }
 
     /// The device with the least to do that may be asked for a content.
-    fn pick(t: &Transfer, slots: &[Slot], limits: &Limits) -> Option<usize> {
-        let able =
-            slots.iter().enumerate().filter(|(_, s)| s.outstanding < limits.peer_window_bytes && t.may_ask(s.device));
+    fn pick(t: &Transfer, slots: &[Slot], limits: &Limits, now: Instant) -> Option<usize> {
+        let may_ask = |s: &Slot| s.outstanding < limits.peer_window_bytes && t.may_ask(s.device, now);
+        let able = slots.iter().enumerate().filter(|(_, s)| may_ask(s));
         able.min_by_key(|(_, s)| s.outstanding).map(|(i, _)| i)
     }
 
@@ -374,8 +384,8 @@ impl Transfers {
                 break;
             }
             let slot = match chosen {
-                Some(slot) => Some(slot).filter(|s| t.may_ask(slots[*s].device)),
-                None => Self::pick(t, slots, limits),
+                Some(slot) => Some(slot).filter(|s| t.may_ask(slots[*s].device, now)),
+                None => Self::pick(t, slots, limits, now),
             };
             if let Some(slot) = slot {
                 chosen = Some(slot);
@@ -391,7 +401,7 @@ impl Transfers {
         let candidates: Vec<ContentId> = self.large.iter().take(MAX_LARGE).map(|(_, c)| *c).collect();
         for content in candidates {
             let Some(t) = self.all.get_mut(&content).filter(|t| t.not_before <= now) else { continue };
-            let Some(slot) = Self::pick(t, slots, limits) else { continue };
+            let Some(slot) = Self::pick(t, slots, limits, now) else { continue };
             let size = t.size;
             match &mut t.state {
                 State::Idle => {

@@ -83,6 +83,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
         cursor: 23,
         knowledge: knowledge.clone(),
         applied: applied.clone(),
+        purge_rev: 500,
     };
     let since = SyncStart { folder: folder(), flow: Flow::Since(65_536), epoch: 3, knowledge: knowledge.clone() };
     let all = SyncStart { folder: folder(), flow: Flow::All, epoch: 3, knowledge: Vector::default() };
@@ -119,9 +120,11 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             Message::Hello(Hello { version, device: DeviceId(device), name, listen_port, features })
         },
     );
-    let offer = (any_folder(), any::<[u64; 4]>(), any_vector(), any_vector()).prop_map(
-        |(folder, [epoch, max_rev, cursor_epoch, cursor], knowledge, applied)| {
-            Message::FolderOffer(FolderOffer { folder, epoch, max_rev, cursor_epoch, cursor, knowledge, applied })
+    let offer = (any_folder(), any::<[u64; 5]>(), any_vector(), any_vector()).prop_map(
+        |(folder, numbers, knowledge, applied)| {
+            let [epoch, max_rev, cursor_epoch, cursor, purge_rev] = numbers;
+            let offer = FolderOffer { folder, epoch, max_rev, cursor_epoch, cursor, knowledge, applied, purge_rev };
+            Message::FolderOffer(offer)
         },
     );
     let flow = prop_oneof![number().prop_map(Flow::Since), Just(Flow::All)];
