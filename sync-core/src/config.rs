@@ -68,8 +68,6 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// How long a peer may be mute.
     pub mute: Duration,
-    /// How long a request on the data lane may go without an answer.
-    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -97,7 +95,6 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             heartbeat: Duration::from_secs(3),
             mute: Duration::from_secs(10),
-            stall: Duration::from_secs(30),
         }
     }
 }

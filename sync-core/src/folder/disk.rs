@@ -9,7 +9,7 @@ use crate::input::{Hint, Seen};
 use crate::output::{Event, Output};
 use crate::path::{DirPath, Name, RelPath};
 use crate::plan::{LocalChange, Wanted, local_change};
-use crate::time::Instant;
+use crate::time::{Instant, Timer};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -40,13 +40,13 @@ impl Folder {
     }
 
     /// When something on the disk side is due.
-    pub(super) fn disk_deadline(&self, now: Instant) -> Option<Instant> {
-        let root = self.root_error.as_ref().map(|(_, at)| *at);
-        if root.is_some() {
-            return root.filter(|at| *at > now);
+    pub(super) fn disk_deadline(&self, now: Instant) -> Option<(Instant, Timer)> {
+        if let Some((_, at)) = &self.root_error {
+            return Some((*at, Timer::Retry)).filter(|(at, _)| *at > now);
         }
-        let agendas = [&self.hints, &self.retries, &self.missing].map(|a| a.next_after(now));
-        agendas.into_iter().chain([Some(self.next_rescan)]).flatten().min()
+        let agendas = [(&self.hints, Timer::Settle), (&self.missing, Timer::Settle), (&self.retries, Timer::Retry)];
+        let due = agendas.into_iter().filter_map(|(agenda, why)| Some((agenda.next_after(now)?, why)));
+        due.chain([(self.next_rescan, Timer::Rescan)]).min()
     }
 
     /// Does what is due: settled hints, retries, scans, probes.

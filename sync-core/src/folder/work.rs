@@ -41,8 +41,8 @@ impl Folder {
         if self.state.paused {
             return None;
         }
-        let disk = self.disk_deadline(cx.now()).map(|at| (at, Timer::Settle));
-        let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Stall));
+        let disk = self.disk_deadline(cx.now());
+        let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Fetch));
         let seal =
             self.transfers.seal_deadline(&cx.config.limits).filter(|at| *at > cx.now()).map(|at| (at, Timer::Seal));
         [disk, delayed, seal].into_iter().flatten().min()

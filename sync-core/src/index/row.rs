@@ -1,6 +1,6 @@
 //! One row per path or record: the live versions nobody has replaced, and what they replaced.
 
-use super::project::PolicyChoice;
+use super::policy::PolicyChoice;
 use super::vector::{Dot, Vector};
 use crate::id::{Actor, ContentId, DeviceId, PublicKey};
 use crate::path::RelPath;
