@@ -268,7 +268,9 @@ impl Folder {
     fn peer_failed(&mut self, content: ContentId, device: DeviceId, error: FetchError, cx: &mut Context) {
         cx.counters.fetch_errors += 1;
         let verdict = match error {
-            FetchError::NotFound | FetchError::Changed | FetchError::Refused => Verdict::Lacks(cx.now() + LACKING_PAUSE),
+            FetchError::NotFound | FetchError::Changed | FetchError::Refused => {
+                Verdict::Lacks(cx.now() + LACKING_PAUSE)
+            }
             FetchError::BadHash => Verdict::Bad(cx.now() + BAD_PAUSE),
             FetchError::Busy | FetchError::Broken => Verdict::Later(cx.now() + PAUSE),
         };
