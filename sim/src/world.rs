@@ -308,8 +308,11 @@ impl World {
     /// Waits until all agree, then some time more. Returns whether they did and stayed so.
     fn come_to_rest(&mut self) -> bool {
         let until = self.now + REST_BOUND;
-        while self.now < until && self.unrest().is_some() {
+        while self.now < until && self.oracle.violations.is_empty() && self.unrest().is_some() {
             self.run_until(self.now + 1_000_000);
+        }
+        if !self.oracle.violations.is_empty() {
+            return false;
         }
         if let Some(why) = self.unrest() {
             self.oracle.fail(format!("no rest within {} s: {why}", REST_BOUND / 1_000_000));
@@ -320,8 +323,11 @@ impl World {
         self.run_until(self.now + longest);
         // What a lost hint hid comes to light at a rescan, and has to be carried over.
         let until = self.now + REST_BOUND;
-        while self.now < until && self.unrest().is_some() {
+        while self.now < until && self.oracle.violations.is_empty() && self.unrest().is_some() {
             self.run_until(self.now + 1_000_000);
+        }
+        if !self.oracle.violations.is_empty() {
+            return false;
         }
         if let Some(why) = self.unrest() {
             self.oracle.fail(format!("at rest, and then no more: {why}"));
@@ -380,7 +386,8 @@ impl World {
 
     fn run_until(&mut self, until: u64) {
         while let Some((&(at, n), _)) = self.queue.first_key_value() {
-            if at > until {
+            // A node that is busy with nothing would go on until the end of time.
+            if at > until || !self.oracle.violations.is_empty() {
                 break;
             }
             self.now = at;
@@ -642,7 +649,6 @@ impl World {
         if h.steps.1 > MAX_STEPS {
             self.oracle.fail(format!("host {host}: {MAX_STEPS} steps within a second: {wake:?}"));
             h.steps.1 = 0;
-            self.scenario.rounds = 0;
         }
         self.mix(host as u64, outputs.len() as u64);
         for line in lines {

@@ -17,6 +17,8 @@ use core::time::Duration;
 const HOLDERS: usize = 8;
 /// How long a device that was busy, or broke off, is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a device that did not have a content is left alone for it: it may come to have it without saying so.
+const LACKING_PAUSE: Duration = Duration::from_secs(15);
 /// How long a device that sent wrong bytes several times is left alone for that content.
 const BAD_PAUSE: Duration = Duration::from_secs(60);
 
@@ -266,7 +268,9 @@ impl Folder {
     fn peer_failed(&mut self, content: ContentId, device: DeviceId, error: FetchError, cx: &mut Context) {
         cx.counters.fetch_errors += 1;
         let verdict = match error {
-            FetchError::NotFound | FetchError::Changed | FetchError::Refused => Verdict::Lacks,
+            FetchError::NotFound | FetchError::Changed | FetchError::Refused => {
+                Verdict::Lacks(cx.now() + LACKING_PAUSE)
+            }
             FetchError::BadHash => Verdict::Bad(cx.now() + BAD_PAUSE),
             FetchError::Busy | FetchError::Broken => Verdict::Later(cx.now() + PAUSE),
         };

@@ -63,7 +63,9 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
             _ => LocalChange::Write { body, stat, saw: base.dot },
         },
         None => match already_here(row, wanted, &body) {
-            Some(dot) => LocalChange::Adopt(Base { dot, body, stat }),
+            // A directory of the user's has a row of its own, even where what is in it was looked at first.
+            Some(dot @ Some(_)) => LocalChange::Adopt(Base { dot, body, stat }),
+            Some(None) => LocalChange::Write { body, stat, saw: None },
             None if first_scan && is_leftover(row, &body) => LocalChange::Adopt(Base { dot: None, body, stat }),
             None => LocalChange::Write { body, stat, saw: None },
         },

@@ -50,7 +50,8 @@ pub struct Transfer {
     pub paths: BTreeSet<RelPath>,
     /// Where it stands.
     pub state: State,
-    lacking: BTreeSet<DeviceId>,
+    /// Devices that did not have it, and until when they are not asked again.
+    lacking: BTreeMap<DeviceId, Instant>,
     /// Bad hashes by device, and until when it is left alone if there are too many.
     bad: BTreeMap<DeviceId, (u8, Instant)>,
     /// Not to be asked for before this time.
@@ -61,13 +62,14 @@ pub struct Transfer {
 impl Transfer {
     /// Whether `device` may be asked.
     fn may_ask(&self, device: DeviceId, now: Instant) -> bool {
-        !self.lacking.contains(&device) && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
+        self.lacking.get(&device).is_none_or(|until| *until <= now)
+            && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
     }
 
     /// When it, or a device for it, need not be left alone any more.
     fn pauses(&self) -> impl Iterator<Item = Instant> {
         let set_aside = self.bad.values().filter(|(n, _)| *n >= MAX_BAD).map(|(_, until)| *until);
-        set_aside.chain([self.not_before])
+        set_aside.chain(self.lacking.values().copied()).chain([self.not_before])
     }
 
     /// Bytes here, and of those the ones that were here before this start.
@@ -142,8 +144,8 @@ pub enum Action {
 /// What a failed request says of the device that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does not have the content.
-    Lacks,
+    /// It does not have the content, as of now; it may have by this time.
+    Lacks(Instant),
     /// It sent something else; after some times it is not asked again before this time.
     Bad(Instant),
     /// It may be asked again, not before this time.
@@ -203,7 +205,7 @@ impl Transfers {
             size,
             paths: BTreeSet::from([path.clone()]),
             state,
-            lacking: BTreeSet::new(),
+            lacking: BTreeMap::new(),
             bad: BTreeMap::new(),
             not_before: Instant(0),
             order: self.next_order,
@@ -284,7 +286,7 @@ impl Transfers {
     pub fn blame(&mut self, content: ContentId, device: DeviceId, verdict: Verdict) {
         let Some(t) = self.all.get_mut(&content) else { return };
         match verdict {
-            Verdict::Lacks => drop(t.lacking.insert(device)),
+            Verdict::Lacks(until) => drop(t.lacking.insert(device, until)),
             Verdict::Bad(until) => {
                 let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
                 t.bad.insert(device, (count.saturating_add(1), until));
