@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::world::{BlockingPool, HintSink, Net, SystemClock, World};
 use anyhow::Context as _;
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
