@@ -92,7 +92,7 @@ impl Node {
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         let more = self.cx.more.then(|| (self.cx.now(), Timer::More));
         let folders = self.folders.values().filter_map(|f| f.deadline(&self.cx));
-        let links = self.links.values().map(|l| l.deadline(&self.cx.config.limits));
+        let links = self.links.values().filter_map(|l| l.deadline(&self.cx.config.limits));
         let dials = self.peers.values().filter(|p| Self::may_dial(p)).filter_map(|p| p.dialer.deadline());
         more.into_iter().chain(folders).chain(links).chain(dials.map(|at| (at, Timer::Dial))).min()
     }

@@ -83,12 +83,15 @@ impl Link {
         self.greeting_until.is_none() && !self.closing
     }
 
-    /// When this link wants attention.
-    pub(super) fn deadline(&self, limits: &Limits) -> (Instant, Timer) {
-        match self.greeting_until {
+    /// When this link wants attention: never again once it is hung up.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Timer)> {
+        if self.closing {
+            return None;
+        }
+        Some(match self.greeting_until {
             Some(until) => (until, Timer::Handshake),
             None => ((self.said_at + limits.heartbeat).min(self.heard_at + limits.mute), Timer::Heartbeat),
-        }
+        })
     }
 }
 
