@@ -324,7 +324,10 @@ impl Device {
             return;
         }
         if base.source != *path {
-            self.settle(&base.source, dot, shared);
+            // A copy moved to the name it lost has been taken for that version there: it is not settled.
+            if self.db.bases.get(&base.source).is_none_or(|held| held.dot != Some(dot)) {
+                self.settle(&base.source, dot, shared);
+            }
             return;
         }
         shared.ledger.deleted(self.id, path, &base.body);
