@@ -324,8 +324,10 @@ impl Device {
             return;
         }
         if base.source != *path {
-            // A copy moved to the name it lost has been taken for that version there: it is not settled.
-            if self.db.bases.get(&base.source).is_none_or(|held| held.dot != Some(dot)) {
+            // While this disk has the version at the name it lost, as after moving the copy there, it is not settled.
+            if self.db.bases.get(&base.source).is_some_and(|held| held.dot == Some(dot)) {
+                shared.ledger.revived(&base.body);
+            } else {
                 self.settle(&base.source, dot, shared);
             }
             return;
