@@ -297,6 +297,19 @@ impl History {
             (5, Some(old)) => Some(touched(old, now)),
             (6, _) => Some(Body::Symlink { target: shared.fresh().to_be_bytes().into() }),
             (7 | 8, Some(_)) => None,
+            (9, None) if !device.crashed && fits => {
+                let Some(body) = device.deleted.get(&at).cloned() else { return };
+                // Where a version is live, the file would be taken for that one.
+                let is_live = device.db.rows.get(&at).is_some_and(|(row, _)| row.is_live());
+                if !is_live && !device.db.bases.contains_key(&at) && shared.ledger.put_back(i, &body) {
+                    if self.trace {
+                        eprintln!("{i}: {at:?} put back {body:?}");
+                    }
+                    device.disk.insert(at, body);
+                    device.scan(shared);
+                }
+                return;
+            }
             (9, Some(old)) => {
                 let to = self.paths[shared.below(self.paths.len())].clone();
                 let free = !device.disk.contains_key(&to)
@@ -325,6 +338,7 @@ impl History {
                 continue;
             }
             shared.ledger.superseded(i, &old);
+            device.deleted.insert(p.clone(), old.clone());
             if device.db.bases.get(&p).is_none_or(|b| b.dot.is_none() || !b.body.same_content(&old)) {
                 // The device cannot know which version that was.
                 shared.ledger.revived(&old);

@@ -23,6 +23,8 @@ struct Fate {
     touched: bool,
     /// Devices where it was moved: a move ends it at one place and begins it at another.
     moved: BTreeSet<usize>,
+    /// Devices where it was put back after its end.
+    put_back: BTreeSet<usize>,
     /// Devices that have scanned it.
     at: BTreeSet<usize>,
 }
@@ -113,6 +115,20 @@ impl Ledger {
         }
     }
 
+    /// Somebody on `device` puts `body` back where the last scan had seen it gone: it must be kept again. False where
+    /// the device has yet to see that it was gone.
+    pub fn put_back(&mut self, device: usize, body: &Body) -> bool {
+        let Some(content) = content_of(body).filter(|c| !self.untold.contains(&(device, *c))) else {
+            return false;
+        };
+        let fate = self.fates.entry(content).or_default();
+        // Who else has replaced it has done so for this one too: `prev` speaks of contents, not of versions.
+        fate.superseded.remove(&device);
+        fate.put_back.insert(device);
+        fate.revived = true;
+        true
+    }
+
     /// `body` was touched.
     pub fn touched(&mut self, body: &Body) {
         if let Some(content) = content_of(body) {
@@ -133,6 +149,9 @@ impl Ledger {
         }
         self.told(device);
         self.deleted.retain(|_, (by, _)| *by != device);
+        for fate in self.fates.values_mut().filter(|f| f.put_back.contains(&device)) {
+            fate.superseded.insert(device);
+        }
         for (_, fate) in self.fates.iter_mut().filter(|(c, f)| f.superseded.contains(&device) && live.contains(*c)) {
             fate.revived = true;
         }
@@ -157,10 +176,10 @@ impl Ledger {
     /// Contents that were seen by a device that counts, were superseded by nobody, and are not in `visible`.
     pub fn lost(&self, visible: &BTreeSet<Content>, counts: impl Fn(usize) -> bool) -> Option<Content> {
         let is_kept = |f: &Fate| {
-            // Half of a move that stays unfinished for ever is the deletion of what was moved.
+            // Half of a move, or of a deletion that was taken back, may be all that is ever heard.
             f.scanned
                 && f.superseded.is_empty()
-                && f.moved.iter().all(|d| counts(*d))
+                && f.moved.union(&f.put_back).all(|d| counts(*d))
                 && f.at.iter().any(|d| counts(*d))
         };
         self.fates.iter().find(|(c, f)| is_kept(f) && !visible.contains(*c)).map(|(c, _)| *c)

@@ -52,6 +52,8 @@ pub struct Device {
     pub db: Db,
     pub disk: BTreeMap<RelPath, Body>,
     pub backup: Option<Db>,
+    /// What a person has deleted here, to put it back.
+    pub deleted: BTreeMap<RelPath, Body>,
     pub skew: i64,
     pub retired: bool,
     /// The disk may be ahead of its bases: stopped before they were committed, or restored; and not scanned since.
@@ -121,8 +123,16 @@ pub fn tree(rules: &Rules, rows: &BTreeMap<RelPath, (Row, u64)>, policy: &Policy
 
 impl Device {
     pub fn new(id: usize, devices: usize, skew: i64, shared: &mut Shared) -> Self {
-        let mut out =
-            Self { id, db: Db::default(), disk: BTreeMap::new(), backup: None, skew, retired: false, crashed: false };
+        let mut out = Self {
+            id,
+            db: Db::default(),
+            disk: BTreeMap::new(),
+            backup: None,
+            deleted: BTreeMap::new(),
+            skew,
+            retired: false,
+            crashed: false,
+        };
         out.wipe(devices, shared);
         out
     }
@@ -314,7 +324,12 @@ impl Device {
             return;
         }
         if base.source != *path {
-            self.settle(&base.source, dot, shared);
+            // While this disk has the version at the name it lost, as after moving the copy there, it is not settled.
+            if self.db.bases.get(&base.source).is_some_and(|held| held.dot == Some(dot)) {
+                shared.ledger.revived(&base.body);
+            } else {
+                self.settle(&base.source, dot, shared);
+            }
             return;
         }
         shared.ledger.deleted(self.id, path, &base.body);
