@@ -228,7 +228,8 @@ impl Node {
         for state in index.folders()? {
             let mut folder = Folder::load(state, &mut self.cx, index)?;
             if fresh_actor {
-                folder.renew(&mut self.cx, index)?;
+                folder.renew(&mut self.cx);
+                folder.tell_actor(&mut self.cx, index)?;
             }
             self.folders.insert(folder.id(), folder);
         }

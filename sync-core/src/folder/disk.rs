@@ -235,7 +235,7 @@ impl Folder {
         }
         let wanted = self.wanted(path, index)?;
         let change = if self.copies.at(path).is_some() {
-            self.copy_change(path, base.as_ref(), seen, &wanted)
+            self.copy_change(path, base.as_ref(), seen, &wanted, index)?
         } else {
             let row = self.row(path, index)?;
             local_change(&row, base.as_ref(), seen, &wanted, !self.state.scanned)
@@ -265,13 +265,22 @@ impl Folder {
     }
 
     /// What a look at a path means where a conflict copy shows. The copy's version lives in another row.
-    fn copy_change(&self, path: &RelPath, base: Option<&Base>, seen: &Seen, wanted: &Wanted) -> LocalChange {
-        let shown = self.copies.at(path).map(|(_, loser)| loser.dot);
-        match (seen, base.and_then(|b| b.dot)) {
-            (Seen::Absent, Some(saw)) if Some(saw) == shown => LocalChange::Delete { saw },
-            (Seen::Absent, Some(_)) => LocalChange::Forget,
-            _ => local_change(&Row::default(), base, seen, wanted, false),
-        }
+    fn copy_change<I: Index>(
+        &self,
+        path: &RelPath,
+        base: Option<&Base>,
+        seen: &Seen,
+        wanted: &Wanted,
+        index: &mut I,
+    ) -> Result<LocalChange, I::Error> {
+        let Some(saw) = base.and_then(|b| b.dot).filter(|_| *seen == Seen::Absent) else {
+            return Ok(local_change(&Row::default(), base, seen, wanted, false));
+        };
+        let shown = self.copies.at(path).filter(|(_, loser)| loser.dot == saw);
+        let Some((source, _)) = shown else { return Ok(LocalChange::Forget) };
+        // While this disk has the version at the name it lost, its copy is not settled by being gone.
+        let held = index.base(self.id(), source)?.is_some_and(|b| b.dot == Some(saw));
+        Ok(if held { LocalChange::Forget } else { LocalChange::Delete { saw } })
     }
 
     /// What was in a directory that is gone is gone too.

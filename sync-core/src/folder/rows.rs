@@ -123,36 +123,33 @@ impl Folder {
         if let Some(source) = copied {
             return self.settle_loser(&source, saw, cx, index);
         }
-        let losers: Vec<(RelPath, Loser)> = self
-            .copies
-            .of(path)
-            .iter()
-            .cloned()
-            .map(|c| {
-                let loser = self.copies.at(&c).map(|(_, loser)| loser.clone());
-                (c, loser)
-            })
-            .filter_map(|(c, loser)| loser.map(|l| (c, l)))
-            .collect();
         let mut row = self.row(path, index)?;
-        let keeps_name = winner(&row, &self.state.policy).is_some_and(|(dot, _)| dot == saw);
+        let body = row.siblings.get(&saw).map(|v| v.body.clone());
+        let is_winner = |(_, v): (Dot, &Value)| body.as_ref().is_some_and(|b| b.same_content(&v.body));
+        let keeps_name = winner(&row, &self.state.policy).is_some_and(is_winner);
+        let losers = if keeps_name { self.held_copies(path, index)? } else { Vec::new() };
         let dot = self.next_dot();
-        if keeps_name && !losers.is_empty() {
-            let replaced: Vec<Dot> = row.siblings.keys().copied().collect();
-            let prev = row.siblings.get(&saw).map_or([0; 8], |v| v.body.content_prefix());
-            let stamp = newest_stamp(&row, cx.at.wall);
-            row.settle(dot, Value { body: Body::Tomb, prev, stamp }, &replaced);
-        } else {
-            row.write(dot, Body::Tomb, Some(saw), cx.at.wall, cx.at.wall);
-        }
+        row.write(dot, Body::Tomb, Some(saw), cx.at.wall, cx.at.wall);
+        losers.iter().for_each(|(_, loser)| drop(row.siblings.remove(&loser.dot)));
         self.put(&Key::Path(path.clone()), &row, index)?;
         self.after_row(path, &row, cx, index)?;
-        if keeps_name {
-            for (copy, loser) in losers {
-                self.make_ordinary(&copy, &loser, cx, index)?;
-            }
+        for (copy, loser) in losers {
+            self.make_ordinary(&copy, &loser, cx, index)?;
         }
         Ok(())
+    }
+
+    /// Copies of `path` whose bytes are on this disk. Of the others somebody may have done away with the last bytes
+    /// meanwhile: they stay what they are.
+    fn held_copies<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Vec<(RelPath, Loser)>, I::Error> {
+        let mut held = Vec::new();
+        for copy in self.copies.of(path) {
+            let Some((_, loser)) = self.copies.at(copy) else { continue };
+            if index.base(self.id(), copy)?.is_some_and(|b| b.dot == Some(loser.dot)) {
+                held.push((copy.clone(), loser.clone()));
+            }
+        }
+        Ok(held)
     }
 
     /// A copy whose winner was deleted is an ordinary file at its own name.
@@ -540,17 +537,23 @@ impl Folder {
         self.purge_after = Some(None);
     }
 
-    /// Goes on as a new actor in a new epoch: this database may have issued dots that it has forgotten. Own dots that
-    /// no peer has confirmed are issued again.
-    pub(crate) fn renew<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        let (old, acked) = (self.state.actor, self.state.acked);
+    /// Goes on as a new actor in a new epoch: this database may have issued dots that it has forgotten. What it
+    /// holds is what it once said, so nothing else changes as long as it has not written since.
+    pub(crate) fn renew(&mut self, cx: &mut Context) {
         self.state.actor = cx.draw_actor();
         self.state.epoch = cx.rng.next_u64();
         self.state.seq = 0;
         self.state.acked = 0;
+        self.touch();
+    }
+
+    /// Goes on as a new actor where writes were made before it was noticed that dots are forgotten: own dots that no
+    /// peer has confirmed may name other writes elsewhere, and are issued again.
+    pub(crate) fn renew_late<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let (old, acked) = (self.state.actor, self.state.acked);
+        self.renew(cx);
         self.state.knowledge.truncate(old, acked);
         self.state.applied.truncate(old, acked);
-        self.touch();
         let mut after: Option<Key> = None;
         loop {
             let page = index.rows_after(self.id(), after.as_ref(), PAGE)?;
@@ -581,6 +584,11 @@ impl Folder {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Tells of the new actor.
+    pub(crate) fn tell_actor<I: Index>(&self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         let detail = format!("folder {}: writing as {} from now on", self.state.name, self.state.actor);
         cx.audit(index, "new-actor", detail)
     }

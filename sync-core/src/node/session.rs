@@ -385,7 +385,8 @@ impl Node {
     /// A peer knows writes of ours that we do not: this database is older than what it once said.
     fn begin_again<I: Index>(&mut self, folder: FolderId, index: &mut I) -> Result<(), I::Error> {
         if let Some(f) = self.folders.get_mut(&folder) {
-            f.renew(&mut self.cx, index)?;
+            f.renew_late(&mut self.cx, index)?;
+            f.tell_actor(&mut self.cx, index)?;
         }
         self.write_own_record(folder, index)?;
         let sharing: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.is_ready()).map(|(id, _)| *id).collect();

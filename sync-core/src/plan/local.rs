@@ -54,6 +54,10 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
     match base {
         Some(base) if !differs(&base.body, &body) && base.stat == stat => LocalChange::None,
         Some(base) if !differs(&base.body, &body) => LocalChange::Adopt(Base { stat, ..base.clone() }),
+        // A touch of what somebody has replaced is nobody's edit: the replacement comes.
+        Some(base) if base.body.same_content(&body) && !is_live(row, base) => {
+            LocalChange::Adopt(Base { dot: base.dot, body, stat })
+        }
         Some(base) => match already_here(row, wanted, &body) {
             // A change of metadata alone is the user's, even where it makes the file equal to another version.
             // Bytes of one live version in place of another are a person's choice, unless they are what is wanted.
