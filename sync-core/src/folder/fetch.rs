@@ -261,8 +261,11 @@ impl Folder {
         if self.transfers.get(content).is_none() {
             self.dropped.push(content);
         }
-        let paths = self.transfers.set_ready(content);
-        self.plan.extend(paths);
+        for path in self.transfers.set_ready(content) {
+            // Whoever waited for the path waited for its bytes to be safe.
+            self.wake(&path);
+            self.plan.insert(path);
+        }
     }
 
     fn peer_failed(&mut self, content: ContentId, device: DeviceId, error: FetchError, cx: &mut Context) {

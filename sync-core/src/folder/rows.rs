@@ -90,7 +90,9 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
-        let copied = self.copies.at(path).map(|(source, loser)| (source.clone(), loser.dot));
+        // Only who had the copy before his eyes has done away with it; anybody else merely takes its name.
+        let shown = self.copies.at(path).filter(|(_, loser)| Some(loser.dot) == saw);
+        let copied = shown.map(|(source, loser)| (source.clone(), loser.dot));
         self.ensure_parents(path, cx, index)?;
         let key = Key::Path(path.clone());
         let mut row = self.row(path, index)?;

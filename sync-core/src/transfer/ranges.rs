@@ -5,6 +5,7 @@ use super::list::ChunkList;
 use crate::id::{ContentId, DeviceId};
 use crate::index::Staged;
 use crate::time::Instant;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Progress of one large file. Chunks go from missing over asked and written to sealed; only sealed ones survive a
@@ -88,15 +89,21 @@ impl Ranges {
     /// Of a range asked for, the first `verified` chunks are written; the rest is missing again. Returns the bytes
     /// written.
     pub fn arrived(&mut self, range: Range<usize>, verified: usize, now: Instant) -> u64 {
+        // An answer to a request of before a restart of the transfer may be about another list.
+        if range.end > self.list.len() {
+            return 0;
+        }
         let split = range.start + verified.min(range.len());
         let mut bytes = 0;
-        for i in range.start..split {
-            if !self.written.get(i) {
-                self.written.set(i);
-                bytes += self.list.chunk_len(i);
+        for i in (range.start..split).filter(|i| !self.written.get(*i)).collect::<Vec<_>>() {
+            self.written.set(i);
+            bytes += self.list.chunk_len(i);
+            if !self.asked.get(i) {
+                self.asked.set(i);
+                self.asked_bytes += self.list.chunk_len(i);
             }
         }
-        for i in split..range.end {
+        for i in (split..range.end).filter(|i| self.asked.get(*i) && !self.written.get(*i)).collect::<Vec<_>>() {
             self.asked.clear(i);
             self.asked_bytes -= self.list.chunk_len(i);
         }
