@@ -181,7 +181,8 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let mut row = self.row(source, index)?;
-        if !row.siblings.contains_key(&loser) || winner(&row, &self.state.policy).is_some_and(|(d, _)| d == loser) {
+        let main = self.projection(source, &row, index)?.main.and_then(|(dot, _)| dot);
+        if !row.siblings.contains_key(&loser) || main == Some(loser) {
             return Ok(());
         }
         let dot = self.next_dot();
