@@ -46,11 +46,8 @@ impl Folder {
 
     /// What a row shows.
     fn projection<I: Index>(&self, path: &RelPath, row: &Row, index: &mut I) -> Result<Projection, I::Error> {
-        // A lone version that never met another cannot have lost to what is below it, unless it is a deletion.
-        let lone_file =
-            row.siblings.len() == 1 && row.is_live() && row.ctx.iter().all(|d| row.siblings.contains_key(&d));
         let is_dir = matches!(winner(row, &self.state.policy), Some((_, Value { body: Body::Dir { .. }, .. })));
-        let live_below = !is_dir && !lone_file && index.live_below(self.id(), path)?;
+        let live_below = !is_dir && index.live_below(self.id(), path)?;
         Ok(project(row, live_below, &self.state.policy))
     }
 
@@ -105,6 +102,9 @@ impl Folder {
         self.put(&key, &row, index)?;
         index.put_base(self.id(), path, &Base { dot: Some(dot), body, stat })?;
         self.after_row(path, &row, cx, index)?;
+        if row.siblings.len() > 1 {
+            self.mark(path, index)?;
+        }
         // An edited copy is an ordinary file from now on, and its version is no loser any more.
         if let Some((source, loser)) = copied {
             self.settle_loser(&source, loser, cx, index)?;
@@ -135,6 +135,8 @@ impl Folder {
         losers.iter().for_each(|(_, loser)| drop(row.siblings.remove(&loser.dot)));
         self.put(&Key::Path(path.clone()), &row, index)?;
         self.after_row(path, &row, cx, index)?;
+        // Another version may come into its own.
+        self.mark(path, index)?;
         for (copy, loser) in losers {
             self.make_ordinary(&copy, &loser, cx, index)?;
         }
