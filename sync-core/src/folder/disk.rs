@@ -234,7 +234,8 @@ impl Folder {
             self.lose_children(path, cx, index)?;
         }
         let wanted = self.wanted(path, index)?;
-        let change = if self.copies.at(path).is_some() {
+        let shows_copy = self.copies.at(path).is_some() || self.copy_shown(path, base.as_ref()).is_some();
+        let change = if shows_copy {
             self.copy_change(path, base.as_ref(), seen, &wanted, index)?
         } else {
             let row = self.row(path, index)?;

@@ -113,9 +113,11 @@ impl Folder {
     /// The copy that a person has before his eyes at `path`, by its bytes: where it comes from, and its version. A
     /// version that is merely to show there is not it: whoever writes there only takes its name.
     pub(super) fn copy_shown(&self, path: &RelPath, base: Option<&Base>) -> Option<(RelPath, Dot)> {
-        let (source, loser) = self.copies.at(path)?;
-        let shows = base.is_some_and(|b| b.body.same_content(&loser.value.body));
-        shows.then(|| (source.clone(), loser.dot))
+        let base = base?;
+        let here = self.copies.at(path).filter(|(_, loser)| base.body.same_content(&loser.value.body));
+        // It may be about to show under another name.
+        let moving = || self.copies.with_dot(base.dot?).filter(|(source, _)| *source != path);
+        here.or_else(moving).map(|(source, loser)| (source.clone(), loser.dot))
     }
 
     /// The user deleted the path's version `saw`.

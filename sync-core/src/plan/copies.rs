@@ -17,6 +17,11 @@ impl Copies {
         self.by_copy.get(path).map(|(source, loser)| (source, loser))
     }
 
+    /// The copy that shows the version `dot`, by the path it comes from.
+    pub fn with_dot(&self, dot: Dot) -> Option<(&RelPath, &Loser)> {
+        self.by_copy.values().find(|(_, loser)| loser.dot == dot).map(|(source, loser)| (source, loser))
+    }
+
     /// The copies that come from `source`.
     pub fn of(&self, source: &RelPath) -> &[RelPath] {
         self.by_source.get(source).map_or(&[], Vec::as_slice)
