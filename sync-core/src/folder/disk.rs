@@ -116,7 +116,8 @@ impl Folder {
 
     /// Whether a path that seems gone may be taken for deleted: what else is new has been seen, or takes too long.
     fn may_be_gone(&self, path: &RelPath, now: Instant) -> bool {
-        let quiet = self.suspects.is_empty() && self.scan.is_none() && self.probes == 0 && self.hints.is_empty();
+        let walked = self.scan.is_none() && self.scans_due.is_empty();
+        let quiet = walked && self.suspects.is_empty() && self.probes == 0 && self.hints.is_empty();
         quiet || self.missing.get(path).is_some_and(|at| at <= now)
     }
 
@@ -200,7 +201,10 @@ impl Folder {
             }
         };
         self.set_root(Ok(()), cx);
-        for (path, answer) in paths.into_iter().zip(answers) {
+        // What is gone is judged last: the other end of a move may be among the rest.
+        let is_gone = |(_, answer): &(RelPath, Result<Seen, ItemError>)| matches!(answer, Ok(Seen::Absent));
+        let (gone, here): (Vec<_>, Vec<_>) = paths.into_iter().zip(answers).partition(is_gone);
+        for (path, answer) in here.into_iter().chain(gone) {
             let deep = self.deep.remove(&path);
             match answer {
                 Ok(seen) => {
