@@ -1,10 +1,8 @@
 //! The daemon: everything of one home put together, run until it is told to stop.
 
+use crate::api::HomeLock;
 use crate::api::handle::{AuditEntry, DaemonHandle, DaemonRequest, Invitation, Joined};
 use crate::api::{self, ControlListener};
-use crate::cli::out::Out;
-use crate::cli::progress::first_scan;
-use crate::cli::up::UpConfig;
 use crate::data::DataLane;
 use crate::driver::{Driver, Ended, INBOX};
 use crate::folders::Folders;
@@ -19,6 +17,7 @@ use crate::store::Store;
 use crate::world::{BlockingPool, HintSink, Net, SystemClock, World};
 use anyhow::Context as _;
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,19 +50,41 @@ const MAX_AUDITS: usize = 10_000;
 #[error("{0}")]
 pub struct Refused(pub String);
 
-/// Runs the daemon of a home until it is told to stop.
+/// What the daemon is started with.
+#[derive(Debug)]
+pub struct UpConfig {
+    /// Where it keeps its state; exists.
+    pub home: PathBuf,
+    /// The home is this process's as long as this lives: drop it last, after the control socket.
+    pub lock: HomeLock,
+    /// A folder to share, or to join into; absolute. One that is already shared is no error.
+    pub path: Option<PathBuf>,
+    /// The name of a folder that is new; the last component of the path if `None`.
+    pub folder_name: Option<String>,
+    /// The device's name as asked for. `None` keeps the name the home has; a new home takes
+    /// [`host_name`](crate::settings::host_name).
+    pub device_name: Option<String>,
+    /// Code and `host:port` of an invitation to join at `path`.
+    pub join: Option<(String, String)>,
+    /// Where to listen, over UDP.
+    pub listen: SocketAddr,
+    /// Everything else.
+    pub settings: Settings,
+}
+
+/// Runs the daemon of a home until it is told to stop. `show` may follow the snapshots beside it.
 ///
 /// # Errors
 /// Whatever keeps it from starting: a port or home in use, an index that cannot be read, a folder that cannot be made,
 /// an invitation that is refused.
-pub fn run(config: UpConfig) -> anyhow::Result<ExitCode> {
+pub fn run(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Status>>)) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ASYNC_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let result = runtime.block_on(serve(config));
+    let result = runtime.block_on(serve(config, show));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -81,7 +102,7 @@ struct Daemon {
     index: PathBuf,
 }
 
-async fn serve(config: UpConfig) -> anyhow::Result<ExitCode> {
+async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Status>>)) -> anyhow::Result<ExitCode> {
     let UpConfig { home, lock, path, folder_name, device_name, join, listen, settings } = config;
     let world =
         World { clock: Arc::new(SystemClock::new()), net: Arc::new(RealNet), work: Arc::new(BlockingPool::new()) };
@@ -159,16 +180,14 @@ async fn serve(config: UpConfig) -> anyhow::Result<ExitCode> {
     }
     tokio::spawn(daemon.clone().tidy_trash(settings));
     let mut signals = Signals::new()?;
-    let mut out = Out::std();
-    let mut scanning = std::pin::pin!(first_scan(status, &mut out));
-    let mut shows_scan = true;
+    let mut showing = std::pin::pin!(show(status));
+    let mut shows = true;
     let ended = loop {
         tokio::select! {
             biased;
             ended = &mut driving => break ended.context("the daemon's loop ended badly: please report the log above")?,
             () = signals.next() => daemon.begin_stop(),
-            // A terminal that is gone is no reason to stop.
-            _ = &mut scanning, if shows_scan => shows_scan = false,
+            () = &mut showing, if shows => shows = false,
             Some(request) = requests.recv() => {
                 tokio::spawn(daemon.clone().answer(request));
             }

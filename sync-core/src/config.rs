@@ -50,6 +50,8 @@ pub struct Limits {
     pub peer_window_bytes: u64,
     /// Verified bytes of a staged file that may not be durable yet.
     pub unsealed_bytes: u64,
+    /// Bytes of a staged file that are asked for and not durable: what a crash may cost.
+    pub exposed_bytes: u64,
     /// Longest time verified bytes stay undurable.
     pub unsealed_for: Duration,
     /// Requests a peer may have open with us.
@@ -66,8 +68,6 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// How long a peer may be mute.
     pub mute: Duration,
-    /// How long a request on the data lane may go without an answer.
-    pub stall: Duration,
 }
 
 impl Default for Limits {
@@ -86,6 +86,7 @@ impl Default for Limits {
             request_items: 256,
             peer_window_bytes: 16 << 20,
             unsealed_bytes: 8 << 20,
+            exposed_bytes: 24 << 20,
             unsealed_for: Duration::from_secs(1),
             asks: 64,
             settle: Duration::from_millis(5),
@@ -94,7 +95,6 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             heartbeat: Duration::from_secs(3),
             mute: Duration::from_secs(10),
-            stall: Duration::from_secs(30),
         }
     }
 }

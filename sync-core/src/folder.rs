@@ -61,6 +61,8 @@ pub(crate) struct Folder {
 
     /// Paths to plan.
     plan: BTreeSet<RelPath>,
+    /// Paths whose operation takes bytes away, to be planned when all others have been.
+    displacing: BTreeSet<RelPath>,
     /// Where the walk over stored pending paths stands; `None` when it has reached the end.
     pending_after: Option<Option<RelPath>>,
     /// Whether paths were noted in the index alone, so that another walk has to find them.
@@ -128,6 +130,7 @@ impl Folder {
             verifying: false,
             first_scan_ends: false,
             plan: BTreeSet::new(),
+            displacing: BTreeSet::new(),
             pending_after: Some(None),
             pending_again: false,
             pending_count: index.pending_count(id)?,
@@ -204,7 +207,11 @@ impl Folder {
 
     /// Whether nothing of what is known remains to be put on disk.
     fn is_applied(&self) -> bool {
-        self.pending_count == 0 && self.plan.is_empty() && self.locks.is_empty() && self.transfers.is_empty()
+        self.pending_count == 0
+            && self.plan.is_empty()
+            && self.displacing.is_empty()
+            && self.locks.is_empty()
+            && self.transfers.is_empty()
     }
 
     /// Whether the disk has been looked at as far as is known.

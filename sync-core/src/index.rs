@@ -5,6 +5,7 @@
 //! per-replica knowledge vector that stands in for absent rows.
 
 mod merge;
+mod policy;
 mod project;
 mod purge;
 mod row;
@@ -13,8 +14,9 @@ mod store;
 mod vector;
 
 pub use merge::{Merged, merge};
+pub use policy::{Policy, PolicyChoice};
 pub(crate) use project::looks_like_copy;
-pub use project::{ConflictKind, Loser, Policy, PolicyChoice, Projection, conflict_kind, copy_name, project, winner};
+pub use project::{ConflictKind, Loser, Projection, conflict_kind, copy_name, project, winner};
 pub use purge::{may_purge, reissue};
 pub use row::{Body, Key, MAX_SIBLINGS, Member, MemberState, Row, Value};
 pub use state::{Base, FolderState, PeerFolder, PeerRecord, Staged, Stat, StatKind};

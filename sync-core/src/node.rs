@@ -92,7 +92,7 @@ impl Node {
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         let more = self.cx.more.then(|| (self.cx.now(), Timer::More));
         let folders = self.folders.values().filter_map(|f| f.deadline(&self.cx));
-        let links = self.links.values().map(|l| l.deadline(&self.cx.config.limits));
+        let links = self.links.values().filter_map(|l| l.deadline(&self.cx.config.limits));
         let dials = self.peers.values().filter(|p| Self::may_dial(p)).filter_map(|p| p.dialer.deadline());
         more.into_iter().chain(folders).chain(links).chain(dials.map(|at| (at, Timer::Dial))).min()
     }
@@ -228,7 +228,8 @@ impl Node {
         for state in index.folders()? {
             let mut folder = Folder::load(state, &mut self.cx, index)?;
             if fresh_actor {
-                folder.renew(&mut self.cx, index)?;
+                folder.renew(&mut self.cx);
+                folder.tell_actor(&mut self.cx, index)?;
             }
             self.folders.insert(folder.id(), folder);
         }
@@ -246,7 +247,10 @@ impl Node {
         let able = self.links.iter().filter(|(_, l)| l.is_ready() && l.exchanges.contains_key(&id));
         let mut slots: Vec<Slot> =
             able.map(|(link, l)| Slot { device: l.device, link: *link, outstanding: l.outstanding }).collect();
-        folder.work(&mut slots, &mut self.cx, index)?;
+        // Whoever has not heard every row yet would never hear of one that is forgotten now.
+        let mut exchanges = self.links.values().filter_map(|l| l.exchanges.get(&id));
+        let all_heard = exchanges.all(|e| e.has_said(folder.state.rev));
+        folder.work(&mut slots, all_heard, &mut self.cx, index)?;
         for slot in slots {
             if let Some(link) = self.links.get_mut(&slot.link) {
                 link.outstanding = slot.outstanding;

@@ -80,8 +80,8 @@ pub enum Timer {
     Seal,
     /// An item that failed is to be tried again.
     Retry,
-    /// A fetch has made no progress.
-    Stall,
+    /// A content may be asked for again.
+    Fetch,
     /// A periodic full scan.
     Rescan,
 }

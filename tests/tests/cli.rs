@@ -170,7 +170,8 @@ fn status_has_every_field_of_its_contract() {
     has(&status, &["device", "folders", "peers", "transfers"]);
     has(&status["device"], &["id", "name", "listen"]);
     assert_eq!(status["device"]["listen"], pair.a.listen.to_string());
-    let folder = ["id", "name", "path", "mode", "state", "files", "bytes", "need_files", "need_bytes", "conflicts", "errors"];
+    let folder =
+        ["id", "name", "path", "mode", "state", "files", "bytes", "need_files", "need_bytes", "conflicts", "errors"];
     has(&status["folders"][0], &folder);
     let peer = ["id", "name", "state", "health", "rtt_ms", "loss", "connections", "sent_bytes", "received_bytes"];
     has(&status["peers"][0], &peer);

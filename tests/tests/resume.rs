@@ -119,7 +119,11 @@ fn a_transfer_whose_sides_are_killed_twenty_times_resumes_and_is_never_visible_i
         let stop_at_end = StopAtEnd(&stop);
         let watch = scope.spawn(|| watch_for_parts(&root, size, hash, &stop));
         let refetched = kill_both_in_turn(&lab, &mut a, &mut b, &mut rng, i64::try_from(size).unwrap());
-        eprintln!("{} bytes were fetched twice, {} an interruption", refetched, refetched / i64::try_from(KILLS).unwrap());
+        eprintln!(
+            "{} bytes were fetched twice, {} an interruption",
+            refetched,
+            refetched / i64::try_from(KILLS).unwrap()
+        );
         assert!(refetched <= i64::try_from(KILLS).unwrap() * ALLOWANCE);
         let looks = watch.join().unwrap().unwrap();
         drop(stop_at_end);
@@ -254,7 +258,10 @@ fn edits_made_around_a_kill_are_kept() {
     assert_eq!(settled.copies(), Vec::<String>::new());
     assert_eq!(settled.files(), 200 - 12 + 6);
     for number in 0..50 {
-        assert_eq!(fs::read_to_string(pair.b.root.join(format!("file {number}"))).unwrap(), format!("{number} by a in 5"));
+        assert_eq!(
+            fs::read_to_string(pair.b.root.join(format!("file {number}"))).unwrap(),
+            format!("{number} by a in 5")
+        );
         let name = format!("file {}", number + 100);
         assert_eq!(fs::read_to_string(pair.a.root.join(name)).unwrap(), format!("{number} by b in 5"));
     }

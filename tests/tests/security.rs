@@ -250,8 +250,17 @@ fn a_wrong_code_lets_nobody_in() {
     assert!(words.contains("the code is wrong"), "{words}");
     assert!(Tree::read(&c.root).0.is_empty());
     // A wrong try does not use the code up.
-    c.start(&[c.root.clone().as_os_str(), "--join".as_ref(), code.as_ref(), "--at".as_ref(), pair.a.listen.to_string().as_ref()]);
-    lab.wait_for("the file comes", || if c.root.join("dir/file").exists() { Ok(()) } else { Err(c.status().to_string()) });
+    c.start(&[
+        c.root.clone().as_os_str(),
+        "--join".as_ref(),
+        code.as_ref(),
+        "--at".as_ref(),
+        pair.a.listen.to_string().as_ref(),
+    ]);
+    lab.wait_for(
+        "the file comes",
+        || if c.root.join("dir/file").exists() { Ok(()) } else { Err(c.status().to_string()) },
+    );
 }
 
 #[test]

@@ -85,8 +85,14 @@ fn main() -> Result<()> {
     } else {
         lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
+    note("removing what was made")?;
     drop(bench);
     scratch.close().context("the temporary directory is left behind")
+}
+
+/// Says on stderr what takes its time.
+fn note(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stderr(), "{text} …")?)
 }
 
 struct Bench {
@@ -138,6 +144,7 @@ impl Bench {
         let mut b = Daemon::spawn(&self.binary, &dir.join("b"), &right, Some((&code, &a)))?;
         b.wait(FILE_TIMEOUT)?;
         a.wait(FILE_TIMEOUT)?;
+        note(&format!("{} new files", self.args.trials))?;
         let mut times = Vec::new();
         for n in 0..self.args.trials {
             std::thread::sleep(REST);
@@ -155,6 +162,7 @@ impl Bench {
 
     fn large(&self, lines: &mut Vec<String>) -> Result<Value> {
         let tree = self.scratch.join("large/source");
+        note("making a large file")?;
         trees::large(&tree, self.args.bytes)?;
         let times = self.rounds(&tree, 1)?;
         Ok(times.report("one large file, cold", self.args.bytes, 1, lines))
@@ -162,6 +170,7 @@ impl Bench {
 
     fn small(&self, lines: &mut Vec<String>) -> Result<Value> {
         let tree = self.scratch.join("small/source");
+        note("making small files")?;
         let bytes = trees::small(&tree, self.args.files)?;
         let times = self.rounds(&tree, self.args.files)?;
         Ok(times.report("small files, cold", bytes, self.args.files, lines))
@@ -176,6 +185,7 @@ impl Bench {
         for round in 0..self.args.rounds {
             let dir = tree.with_file_name(format!("round-{round}"));
             fs::create_dir_all(&dir)?;
+            note(&format!("{files} files, round {} of {}", round + 1, self.args.rounds))?;
             times.push("cp -r", copy(Command::new("cp").arg("-r"), tree, &dir.join("cp"))?);
             if has_rsync {
                 let mut slashed = tree.as_os_str().to_owned();

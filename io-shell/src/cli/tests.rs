@@ -12,7 +12,7 @@ fn words(line: &str) -> impl Iterator<Item = OsString> {
 fn question(line: &str) -> Ask {
     match Cli::try_parse_from(words(line)).unwrap().command {
         Command::Ask(question) => question,
-        other @ (Command::Up(_) | Command::Completions(_) | Command::Man(_)) => panic!("{other:?}"),
+        other @ (Command::Up(_) | Command::Demo(_) | Command::Completions(_) | Command::Man(_)) => panic!("{other:?}"),
     }
 }
 
@@ -63,7 +63,7 @@ fn command_lines_are_accepted_or_not() {
 fn joining_needs_an_address_and_says_why() {
     let args = |line: &str| match Cli::try_parse_from(words(line)).unwrap().command {
         Command::Up(flags) => up::UpArgs::try_from(flags),
-        other @ (Command::Ask(_) | Command::Completions(_) | Command::Man(_)) => panic!("{other:?}"),
+        other @ (Command::Ask(_) | Command::Demo(_) | Command::Completions(_) | Command::Man(_)) => panic!("{other:?}"),
     };
     let failure = args("up p --join c").unwrap_err();
     assert_eq!(failure.exit(), Exit::Usage);
@@ -214,7 +214,7 @@ fn completions_and_the_manual_are_made() {
         match Cli::try_parse_from(words(line)).unwrap().command {
             Command::Completions(args) => packaging::completions(args, &mut out).unwrap(),
             Command::Man(args) => packaging::man(args, &mut out).unwrap(),
-            other @ (Command::Up(_) | Command::Ask(_)) => panic!("{other:?}"),
+            other @ (Command::Up(_) | Command::Demo(_) | Command::Ask(_)) => panic!("{other:?}"),
         };
         drop(out);
         String::from_utf8(data).unwrap()

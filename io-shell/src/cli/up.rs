@@ -3,6 +3,9 @@
 use crate::api::HomeLock;
 use crate::api::lock::LOCK_FILE;
 use crate::cli::exit::Failure;
+use crate::cli::out::Out;
+use crate::cli::progress::first_scan;
+use crate::daemon::UpConfig;
 use crate::settings::{SETTINGS_FILE, Settings};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -47,28 +50,6 @@ pub struct UpArgs {
     pub join: Option<(String, String)>,
     /// Where to listen.
     pub listen: Option<SocketAddr>,
-}
-
-/// What the daemon is started with.
-#[derive(Debug)]
-pub struct UpConfig {
-    /// Where it keeps its state; exists.
-    pub home: PathBuf,
-    /// The home is this process's as long as this lives: drop it last, after the control socket.
-    pub lock: HomeLock,
-    /// A folder to share, or to join into; absolute. One that is already shared is no error.
-    pub path: Option<PathBuf>,
-    /// The name of a folder that is new; the last component of the path if `None`.
-    pub folder_name: Option<String>,
-    /// The device's name as asked for. `None` keeps the name the home has; a new home takes
-    /// [`host_name`](crate::settings::host_name).
-    pub device_name: Option<String>,
-    /// Code and `host:port` of an invitation to join at `path`.
-    pub join: Option<(String, String)>,
-    /// Where to listen, over UDP.
-    pub listen: SocketAddr,
-    /// Everything else.
-    pub settings: Settings,
 }
 
 impl TryFrom<UpFlags> for UpArgs {
@@ -156,7 +137,10 @@ pub fn run(flags: UpFlags, home: &Path, verbose: u8) -> Result<ExitCode, Failure
         listen: args.listen.unwrap_or(settings.listen),
         settings,
     };
-    Ok(crate::daemon::run(config)?)
+    Ok(crate::daemon::run(config, async |status| {
+        // A terminal that is gone is no reason to stop.
+        first_scan(status, &mut Out::std()).await.ok();
+    })?)
 }
 
 /// Whether no daemon has lived here: what `up` itself leaves before it starts one does not count.

@@ -30,6 +30,8 @@ pub struct Outgoing {
     pub in_flight: u32,
     /// What the receiver knows, as far as it has said.
     pub receiver_knows: Vector,
+    /// What the sender knew when the stream began: the receiver reads every `Gone` under it.
+    pub claimed: Vector,
     /// Change numbers that only repeat what the receiver sent.
     echoes: BTreeSet<u64>,
     /// What the last `Caught` said.
@@ -37,16 +39,24 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// The stream that an offer asks for: from its cursor if that is of this epoch and has missed no purge.
-    pub fn new(state: &FolderState, offer: &FolderOffer) -> Self {
+    /// The stream that two offers ask for: from the receiver's cursor if history is shared in both directions. Where
+    /// it is not in one, both tell each other everything, so that each answers for what it has forgotten.
+    pub fn new(state: &FolderState, mine: &FolderOffer, theirs: &FolderOffer) -> Self {
         let shares_history =
-            offer.cursor_epoch == state.epoch && offer.cursor >= state.purge_rev && offer.cursor <= state.rev;
+            mine.honours(theirs.cursor_epoch, theirs.cursor) && theirs.honours(mine.cursor_epoch, mine.cursor);
         let position = if shares_history {
-            Position::ByRev(offer.cursor)
+            Position::ByRev(theirs.cursor)
         } else {
             Position::ByKey { after: None, from: state.rev }
         };
-        Self { position, in_flight: 0, receiver_knows: offer.knowledge.clone(), echoes: BTreeSet::new(), said: None }
+        Self {
+            position,
+            in_flight: 0,
+            receiver_knows: theirs.knowledge.clone(),
+            claimed: state.knowledge.clone(),
+            echoes: BTreeSet::new(),
+            said: None,
+        }
     }
 
     /// How the stream is announced.

@@ -28,6 +28,8 @@ enum Outcome {
     Settled,
     /// An operation was added.
     Added,
+    /// It takes bytes away: it comes after everything else.
+    Displaces,
     /// It waits for another path.
     Blocked(RelPath),
     /// It waits for a content, or for the time to try again.
@@ -44,20 +46,27 @@ impl Folder {
         if self.plan.is_empty() && self.transfers.len() < limits.transfers {
             self.load_pending(limits.plan_paths, index)?;
         }
+        // Bytes go only after everything that may want them elsewhere has been looked at.
+        let all_seen = self.pending_after.is_none() || self.transfers.len() >= limits.transfers;
+        let may_displace = self.plan.is_empty() && all_seen;
+        if may_displace {
+            self.plan = core::mem::take(&mut self.displacing);
+        }
         let mut batch = Batch::default();
         for _ in 0..limits.plan_paths {
             if batch.ops.len() >= limits.apply_ops {
                 break;
             }
             let Some(path) = self.plan.pop_first() else { break };
-            match self.plan_path(&path, &mut batch, cx, index)? {
+            match self.plan_path(&path, may_displace, &mut batch, cx, index)? {
                 Outcome::Settled => self.settled(&path, index)?,
+                Outcome::Displaces => drop(self.displacing.insert(path)),
                 Outcome::Blocked(by) => drop(self.blocked.entry(by).or_default().insert(path)),
                 Outcome::Added => drop(self.locks.insert(path)),
                 Outcome::Later => {}
             }
         }
-        cx.more |= !self.plan.is_empty();
+        cx.more |= !self.plan.is_empty() || !self.displacing.is_empty() && !may_displace;
         if batch.ops.is_empty() {
             return Ok(());
         }
@@ -95,6 +104,7 @@ impl Folder {
     fn plan_path<I: Index>(
         &mut self,
         path: &RelPath,
+        may_displace: bool,
         batch: &mut Batch,
         cx: &mut Context,
         index: &mut I,
@@ -108,8 +118,18 @@ impl Folder {
         let base = index.base(self.id(), path)?;
         let wanted = self.wanted(path, index)?;
         let next = step(&wanted, base.as_ref());
-        let content = if let Step::Stage { content, .. } = &next { Some(*content) } else { None };
-        self.wait_for(path, content, index)?;
+        let content = match (&next, &wanted) {
+            (Step::Stage { .. } | Step::Clear, Wanted::Present { body: Body::File { content, size, .. }, .. }) => {
+                Some((*content, *size))
+            }
+            _ => None,
+        };
+        self.wait_for(path, content.map(|(content, _)| content), index)?;
+        let is_staged = match content {
+            // Even behind a directory in the way: its bytes may be about to go elsewhere.
+            Some((content, size)) if size > 0 => self.staged_or_begun(content, size, path, cx, index)?,
+            _ => true,
+        };
         let make = match next {
             Step::Settled => return Ok(Outcome::Settled),
             Step::Rebase(base) => {
@@ -124,17 +144,18 @@ impl Folder {
                 None => Make::Absent,
             },
             Step::Make(make) => make,
-            Step::Stage { content, size, make } => {
-                if size > 0 && !self.staged_or_begun(content, size, path, cx, index)? {
-                    return Ok(Outcome::Later);
-                }
-                make
-            }
+            Step::Stage { .. } if !is_staged => return Ok(Outcome::Later),
+            Step::Stage { make, .. } => make,
         };
+        let takes_bytes = base.as_ref().is_some_and(|b| b.content().is_some()) && !matches!(make, Make::Meta { .. });
+        if takes_bytes && !may_displace {
+            return Ok(Outcome::Displaces);
+        }
         if let Some(blocker) = self.blocker(path, &make, base.as_ref(), batch, index)? {
             return Ok(Outcome::Blocked(blocker));
         }
-        if let Some(content) = content {
+        let places = if let Make::File { content, .. } = &make { Some(*content) } else { None };
+        if let Some(content) = places {
             // Two applies would give the one staged file two modes and times, and move it to two places.
             if let Some(waiting) = self.placing.get_mut(&content) {
                 waiting.insert(path.clone());
@@ -149,7 +170,7 @@ impl Folder {
         // A directory in the way goes first; what is wanted in its place is planned again after that.
         let wanted = if make == Make::Absent { Wanted::Absent } else { wanted };
         batch.ops.push(Op { path: path.clone(), expect, make });
-        batch.planned.push(Planned { path: path.clone(), wanted, places: content, replaces: base.is_some() });
+        batch.planned.push(Planned { path: path.clone(), wanted, places, replaces: base.is_some() });
         Ok(Outcome::Added)
     }
 

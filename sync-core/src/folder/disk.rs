@@ -9,7 +9,7 @@ use crate::input::{Hint, Seen};
 use crate::output::{Event, Output};
 use crate::path::{DirPath, Name, RelPath};
 use crate::plan::{LocalChange, Wanted, local_change};
-use crate::time::Instant;
+use crate::time::{Instant, Timer};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -40,13 +40,13 @@ impl Folder {
     }
 
     /// When something on the disk side is due.
-    pub(super) fn disk_deadline(&self, now: Instant) -> Option<Instant> {
-        let root = self.root_error.as_ref().map(|(_, at)| *at);
-        if root.is_some() {
-            return root.filter(|at| *at > now);
+    pub(super) fn disk_deadline(&self, now: Instant) -> Option<(Instant, Timer)> {
+        if let Some((_, at)) = &self.root_error {
+            return Some((*at, Timer::Retry)).filter(|(at, _)| *at > now);
         }
-        let agendas = [&self.hints, &self.retries, &self.missing].map(|a| a.next_after(now));
-        agendas.into_iter().chain([Some(self.next_rescan)]).flatten().min()
+        let agendas = [(&self.hints, Timer::Settle), (&self.missing, Timer::Settle), (&self.retries, Timer::Retry)];
+        let due = agendas.into_iter().filter_map(|(agenda, why)| Some((agenda.next_after(now)?, why)));
+        due.chain([(self.next_rescan, Timer::Rescan)]).min()
     }
 
     /// Does what is due: settled hints, retries, scans, probes.
@@ -239,7 +239,7 @@ impl Folder {
         }
         let wanted = self.wanted(path, index)?;
         let change = if self.copies.at(path).is_some() {
-            self.copy_change(path, base.as_ref(), seen, &wanted)
+            self.copy_change(path, base.as_ref(), seen, &wanted, index)?
         } else {
             let row = self.row(path, index)?;
             local_change(&row, base.as_ref(), seen, &wanted, !self.state.scanned)
@@ -269,13 +269,22 @@ impl Folder {
     }
 
     /// What a look at a path means where a conflict copy shows. The copy's version lives in another row.
-    fn copy_change(&self, path: &RelPath, base: Option<&Base>, seen: &Seen, wanted: &Wanted) -> LocalChange {
-        let shown = self.copies.at(path).map(|(_, loser)| loser.dot);
-        match (seen, base.and_then(|b| b.dot)) {
-            (Seen::Absent, Some(saw)) if Some(saw) == shown => LocalChange::Delete { saw },
-            (Seen::Absent, Some(_)) => LocalChange::Forget,
-            _ => local_change(&Row::default(), base, seen, wanted, false),
-        }
+    fn copy_change<I: Index>(
+        &self,
+        path: &RelPath,
+        base: Option<&Base>,
+        seen: &Seen,
+        wanted: &Wanted,
+        index: &mut I,
+    ) -> Result<LocalChange, I::Error> {
+        let Some(saw) = base.and_then(|b| b.dot).filter(|_| *seen == Seen::Absent) else {
+            return Ok(local_change(&Row::default(), base, seen, wanted, false));
+        };
+        let shown = self.copies.at(path).filter(|(_, loser)| loser.dot == saw);
+        let Some((source, _)) = shown else { return Ok(LocalChange::Forget) };
+        // While this disk has the version at the name it lost, its copy is not settled by being gone.
+        let held = index.base(self.id(), source)?.is_some_and(|b| b.dot == Some(saw));
+        Ok(if held { LocalChange::Forget } else { LocalChange::Delete { saw } })
     }
 
     /// What was in a directory that is gone is gone too.

@@ -17,6 +17,10 @@ use core::time::Duration;
 const HOLDERS: usize = 8;
 /// How long a device that was busy, or broke off, is left alone.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a device that did not have a content is left alone for it: it may come to have it without saying so.
+const LACKING_PAUSE: Duration = Duration::from_secs(15);
+/// How long a device that sent wrong bytes several times is left alone for that content.
+const BAD_PAUSE: Duration = Duration::from_secs(60);
 
 impl Folder {
     /// Whether `content` is staged; if not, it is on its way from now on.
@@ -229,8 +233,9 @@ impl Folder {
             Ok(false) => {
                 let supplier = self.transfers.ranges_mut(content).and_then(|r| r.supplier);
                 if let Some(device) = supplier {
-                    self.transfers.blame(content, device, Verdict::Bad);
-                    self.transfers.blame(content, device, Verdict::Bad);
+                    let until = cx.now() + BAD_PAUSE;
+                    self.transfers.blame(content, device, Verdict::Bad(until));
+                    self.transfers.blame(content, device, Verdict::Bad(until));
                 }
                 self.restart(content, cx, index)?;
             }
@@ -256,15 +261,20 @@ impl Folder {
         if self.transfers.get(content).is_none() {
             self.dropped.push(content);
         }
-        let paths = self.transfers.set_ready(content);
-        self.plan.extend(paths);
+        for path in self.transfers.set_ready(content) {
+            // Whoever waited for the path waited for its bytes to be safe.
+            self.wake(&path);
+            self.plan.insert(path);
+        }
     }
 
     fn peer_failed(&mut self, content: ContentId, device: DeviceId, error: FetchError, cx: &mut Context) {
         cx.counters.fetch_errors += 1;
         let verdict = match error {
-            FetchError::NotFound | FetchError::Changed | FetchError::Refused => Verdict::Lacks,
-            FetchError::BadHash => Verdict::Bad,
+            FetchError::NotFound | FetchError::Changed | FetchError::Refused => {
+                Verdict::Lacks(cx.now() + LACKING_PAUSE)
+            }
+            FetchError::BadHash => Verdict::Bad(cx.now() + BAD_PAUSE),
             FetchError::Busy | FetchError::Broken => Verdict::Later(cx.now() + PAUSE),
         };
         self.transfers.blame(content, device, verdict);

@@ -90,7 +90,9 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
-        let copied = self.copies.at(path).map(|(source, loser)| (source.clone(), loser.dot));
+        // Only who had the copy before his eyes has done away with it; anybody else merely takes its name.
+        let shown = self.copies.at(path).filter(|(_, loser)| Some(loser.dot) == saw);
+        let copied = shown.map(|(source, loser)| (source.clone(), loser.dot));
         self.ensure_parents(path, cx, index)?;
         let key = Key::Path(path.clone());
         let mut row = self.row(path, index)?;
@@ -123,36 +125,33 @@ impl Folder {
         if let Some(source) = copied {
             return self.settle_loser(&source, saw, cx, index);
         }
-        let losers: Vec<(RelPath, Loser)> = self
-            .copies
-            .of(path)
-            .iter()
-            .cloned()
-            .map(|c| {
-                let loser = self.copies.at(&c).map(|(_, loser)| loser.clone());
-                (c, loser)
-            })
-            .filter_map(|(c, loser)| loser.map(|l| (c, l)))
-            .collect();
         let mut row = self.row(path, index)?;
-        let keeps_name = winner(&row, &self.state.policy).is_some_and(|(dot, _)| dot == saw);
+        let body = row.siblings.get(&saw).map(|v| v.body.clone());
+        let is_winner = |(_, v): (Dot, &Value)| body.as_ref().is_some_and(|b| b.same_content(&v.body));
+        let keeps_name = winner(&row, &self.state.policy).is_some_and(is_winner);
+        let losers = if keeps_name { self.held_copies(path, index)? } else { Vec::new() };
         let dot = self.next_dot();
-        if keeps_name && !losers.is_empty() {
-            let replaced: Vec<Dot> = row.siblings.keys().copied().collect();
-            let prev = row.siblings.get(&saw).map_or([0; 8], |v| v.body.content_prefix());
-            let stamp = newest_stamp(&row, cx.at.wall);
-            row.settle(dot, Value { body: Body::Tomb, prev, stamp }, &replaced);
-        } else {
-            row.write(dot, Body::Tomb, Some(saw), cx.at.wall, cx.at.wall);
-        }
+        row.write(dot, Body::Tomb, Some(saw), cx.at.wall, cx.at.wall);
+        losers.iter().for_each(|(_, loser)| drop(row.siblings.remove(&loser.dot)));
         self.put(&Key::Path(path.clone()), &row, index)?;
         self.after_row(path, &row, cx, index)?;
-        if keeps_name {
-            for (copy, loser) in losers {
-                self.make_ordinary(&copy, &loser, cx, index)?;
-            }
+        for (copy, loser) in losers {
+            self.make_ordinary(&copy, &loser, cx, index)?;
         }
         Ok(())
+    }
+
+    /// Copies of `path` whose bytes are on this disk. Of the others somebody may have done away with the last bytes
+    /// meanwhile: they stay what they are.
+    fn held_copies<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Vec<(RelPath, Loser)>, I::Error> {
+        let mut held = Vec::new();
+        for copy in self.copies.of(path) {
+            let Some((_, loser)) = self.copies.at(copy) else { continue };
+            if index.base(self.id(), copy)?.is_some_and(|b| b.dot == Some(loser.dot)) {
+                held.push((copy.clone(), loser.clone()));
+            }
+        }
+        Ok(held)
     }
 
     /// A copy whose winner was deleted is an ordinary file at its own name.
@@ -172,7 +171,8 @@ impl Folder {
         self.mark(copy, index)
     }
 
-    /// Re-issues the winner of `source` in place of one loser, which counts as seen from now on.
+    /// One loser of `source` counts as seen from now on. The winner keeps its dot: whoever replaces it meanwhile replaces
+    /// the same version.
     fn settle_loser<I: Index>(
         &mut self,
         source: &RelPath,
@@ -181,14 +181,13 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let mut row = self.row(source, index)?;
-        let Some((main, value)) = winner(&row, &self.state.policy).map(|(d, v)| (d, v.clone())) else { return Ok(()) };
-        if !row.siblings.contains_key(&loser) || main == loser {
+        let main = self.projection(source, &row, index)?.main.and_then(|(dot, _)| dot);
+        if !row.siblings.contains_key(&loser) || main == Some(loser) {
             return Ok(());
         }
         let dot = self.next_dot();
-        row.settle(dot, value, &[main, loser]);
+        row.write(dot, Body::Tomb, Some(loser), cx.at.wall, cx.at.wall);
         self.put(&Key::Path(source.clone()), &row, index)?;
-        self.rebase_dot(source, main, dot, index)?;
         for copy in self.place_copies(source, index)? {
             self.mark(&copy, index)?;
         }
@@ -215,11 +214,12 @@ impl Folder {
         Ok(())
     }
 
-    /// Takes over another device's rows. `known` is what that device knows.
+    /// Takes over another device's rows. `known` is what that device knows, `claimed` what it was told is known here.
     pub(crate) fn arrive<I: Index>(
         &mut self,
         rows: Vec<WireRow>,
         known: &Vector,
+        claimed: &Vector,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<Arrival, I::Error> {
@@ -229,8 +229,10 @@ impl Folder {
             let mine = index.row(self.id(), &key)?;
             let absent = Row::default();
             let merged = merge(mine.as_ref().unwrap_or(&absent), &self.state.knowledge, &theirs, known);
-            let forgotten =
-                mine.is_none() && merged.row.siblings.is_empty() && self.state.knowledge.covers(&merged.row.ctx);
+            let forgotten = mine.is_none()
+                && merged.row.siblings.is_empty()
+                && theirs.siblings.keys().all(|dot| claimed.contains(*dot))
+                && self.state.knowledge.covers(&merged.row.ctx);
             if forgotten {
                 if !theirs.siblings.is_empty() {
                     arrival.gone.push(key);
@@ -326,7 +328,8 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
-        if row.is_conflicted() || !self.copies.of(path).is_empty() {
+        // A lone file loses its name too where something lives below it.
+        if !self.copies.of(path).is_empty() || !self.projection(path, row, index)?.losers.is_empty() {
             for copy in self.place_copies(path, index)? {
                 self.mark(&copy, index)?;
             }
@@ -537,17 +540,23 @@ impl Folder {
         self.purge_after = Some(None);
     }
 
-    /// Goes on as a new actor in a new epoch: this database may have issued dots that it has forgotten. Own dots that
-    /// no peer has confirmed are issued again.
-    pub(crate) fn renew<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        let (old, acked) = (self.state.actor, self.state.acked);
+    /// Goes on as a new actor in a new epoch: this database may have issued dots that it has forgotten. What it
+    /// holds is what it once said, so nothing else changes as long as it has not written since.
+    pub(crate) fn renew(&mut self, cx: &mut Context) {
         self.state.actor = cx.draw_actor();
         self.state.epoch = cx.rng.next_u64();
         self.state.seq = 0;
         self.state.acked = 0;
+        self.touch();
+    }
+
+    /// Goes on as a new actor where writes were made before it was noticed that dots are forgotten: own dots that no
+    /// peer has confirmed may name other writes elsewhere, and are issued again.
+    pub(crate) fn renew_late<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let (old, acked) = (self.state.actor, self.state.acked);
+        self.renew(cx);
         self.state.knowledge.truncate(old, acked);
         self.state.applied.truncate(old, acked);
-        self.touch();
         let mut after: Option<Key> = None;
         loop {
             let page = index.rows_after(self.id(), after.as_ref(), PAGE)?;
@@ -578,6 +587,11 @@ impl Folder {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Tells of the new actor.
+    pub(crate) fn tell_actor<I: Index>(&self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         let detail = format!("folder {}: writing as {} from now on", self.state.name, self.state.actor);
         cx.audit(index, "new-actor", detail)
     }

@@ -7,10 +7,12 @@ use crate::time::{Instant, Timer};
 use crate::transfer::Slot;
 
 impl Folder {
-    /// Goes one bounded step further. `slots` are the devices that can be asked for contents.
+    /// Goes one bounded step further. `slots` are the devices that can be asked for contents; `all_heard` is whether
+    /// every connected device has been told every row.
     pub(crate) fn work<I: Index>(
         &mut self,
         slots: &mut [Slot],
+        all_heard: bool,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
@@ -27,7 +29,7 @@ impl Folder {
             self.purge_again();
         }
         // Waiting to be applied is no reason to hurry: deletions are forgotten when all is quiet.
-        if self.is_applied() && self.is_looked_at() {
+        if all_heard && self.is_applied() && self.is_looked_at() {
             cx.more |= self.purge_step(cx, index)?;
         }
         self.show_state(cx);
@@ -39,8 +41,8 @@ impl Folder {
         if self.state.paused {
             return None;
         }
-        let disk = self.disk_deadline(cx.now()).map(|at| (at, Timer::Settle));
-        let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Stall));
+        let disk = self.disk_deadline(cx.now());
+        let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Fetch));
         let seal =
             self.transfers.seal_deadline(&cx.config.limits).filter(|at| *at > cx.now()).map(|at| (at, Timer::Seal));
         [disk, delayed, seal].into_iter().flatten().min()

@@ -1,87 +1,35 @@
 //! From rows to the tree everybody sees: the winner, the copies of the losers, and their names.
 
+use super::policy::Policy;
 use super::row::{Body, Row, Value};
 use super::vector::Dot;
-use crate::id::{Actor, DeviceId};
+
 use crate::path::{MAX_NAME, Name};
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
-use minicbor::{Decode, Encode};
+use alloc::{format, string::String, vec::Vec};
+
 use serde::Serialize;
 
 /// What marks the name of a conflict copy.
 const MARK: &[u8] = b".conflict-";
 
-/// Which of several concurrent files keeps the name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum Policy {
-    /// The one with the newest stamp.
-    #[default]
-    #[n(0)]
-    Newest,
-    /// The largest, then the newest.
-    #[n(1)]
-    Largest,
-    /// That of the first device listed, then the newest.
-    #[n(2)]
-    Prefer {
-        /// Actors of the preferred devices with their rank, lower first.
-        #[n(0)]
-        rank: BTreeMap<Actor, u32>,
-    },
-}
-
-/// A policy as a person chooses it, and as devices tell each other. Devices become actors where it is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum PolicyChoice {
-    /// Newest stamp.
-    #[default]
-    #[n(0)]
-    Newest,
-    /// Largest file.
-    #[n(1)]
-    Largest,
-    /// These devices, in order.
-    #[n(2)]
-    Prefer(#[n(0)] Vec<DeviceId>),
-}
-
-impl PolicyChoice {
-    /// The policy, given each device's actors.
-    pub fn resolve(&self, actors: impl Fn(DeviceId) -> Vec<Actor>) -> Policy {
-        match self {
-            Self::Newest => Policy::Newest,
-            Self::Largest => Policy::Largest,
-            Self::Prefer(order) => Policy::prefer(order, actors),
-        }
-    }
-}
-
-impl Policy {
-    /// The policy that prefers devices in the order given, from each one's actors.
-    pub fn prefer(order: &[DeviceId], actors: impl Fn(DeviceId) -> Vec<Actor>) -> Self {
-        let ranked = order.iter().zip(0..).flat_map(|(d, rank)| actors(*d).into_iter().map(move |a| (a, rank)));
-        Self::Prefer { rank: ranked.collect() }
-    }
-
-    /// How high a version ranks; the highest wins. Total, because the dot is part of it.
-    fn rank(&self, dot: Dot, value: &Value) -> impl Ord + use<> {
-        let kind = match value.body {
-            Body::Dir { .. } => 2,
-            Body::File { .. } | Body::Symlink { .. } | Body::Member(_) | Body::Policy(_) => 1,
-            Body::Tomb => 0,
-        };
-        let chosen = match (self, &value.body) {
-            (Self::Largest, Body::File { size, .. }) => *size,
-            (Self::Prefer { rank }, _) => rank.get(&dot.actor).map_or(0, |r| u64::from(u32::MAX - r) + 1),
-            (Self::Newest | Self::Largest, _) => 0,
-        };
-        (kind, chosen, value.stamp, dot)
-    }
+/// How high a version ranks; the highest wins. Total, because the dot is part of it.
+fn rank(policy: &Policy, dot: Dot, value: &Value) -> impl Ord + use<> {
+    let kind = match value.body {
+        Body::Dir { .. } => 2,
+        Body::File { .. } | Body::Symlink { .. } | Body::Member(_) | Body::Policy(_) => 1,
+        Body::Tomb => 0,
+    };
+    let chosen = match (policy, &value.body) {
+        (Policy::Largest, Body::File { size, .. }) => *size,
+        (Policy::Prefer { rank }, _) => rank.get(&dot.actor).map_or(0, |r| u64::from(u32::MAX - r) + 1),
+        (Policy::Newest | Policy::Largest, _) => 0,
+    };
+    (kind, chosen, value.stamp, dot)
 }
 
 /// The version that keeps the name: a pure function of the set of versions.
 pub fn winner<'a>(row: &'a Row, policy: &Policy) -> Option<(Dot, &'a Value)> {
-    row.siblings.iter().map(|(d, v)| (*d, v)).max_by_key(|(d, v)| policy.rank(*d, v))
+    row.siblings.iter().map(|(d, v)| (*d, v)).max_by_key(|(d, v)| rank(policy, *d, v))
 }
 
 /// How two concurrent versions disagree.
@@ -139,7 +87,7 @@ pub fn project(row: &Row, has_live_below: bool, policy: &Policy) -> Projection {
     };
     let main_dot = main.as_ref().and_then(|(dot, _)| *dot);
     let mut ranked: Vec<(Dot, &Value)> = row.siblings.iter().map(|(d, v)| (*d, v)).collect();
-    ranked.sort_by_cached_key(|(d, v)| core::cmp::Reverse(policy.rank(*d, v)));
+    ranked.sort_by_cached_key(|(d, v)| core::cmp::Reverse(rank(policy, *d, v)));
     let mut shown: Vec<&Value> = main_dot.and_then(|d| row.siblings.get(&d)).into_iter().collect();
     let mut losers: Vec<Loser> = Vec::new();
     for (dot, value) in ranked {
@@ -176,7 +124,7 @@ pub fn copy_name(name: &Name, loser: &Loser, again: u32) -> Name {
 /// At most `room` bytes of `stem`, whole characters where it is UTF-8.
 fn cut(stem: &[u8], room: usize) -> &[u8] {
     match core::str::from_utf8(stem) {
-        Ok(text) => &text.as_bytes()[..text.floor_char_boundary(room)],
+        Ok(text) => &stem[..text.floor_char_boundary(room)],
         Err(_) => &stem[..stem.len().min(room)],
     }
 }
@@ -206,7 +154,7 @@ fn strip_mark(stem: &[u8]) -> &[u8] {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::id::ContentId;
+    use crate::id::{Actor, ContentId};
     use crate::time::WallTime;
     use alloc::vec;
 

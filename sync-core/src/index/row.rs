@@ -1,6 +1,6 @@
 //! One row per path or record: the live versions nobody has replaced, and what they replaced.
 
-use super::project::PolicyChoice;
+use super::policy::PolicyChoice;
 use super::vector::{Dot, Vector};
 use crate::id::{Actor, ContentId, DeviceId, PublicKey};
 use crate::path::RelPath;
@@ -213,12 +213,15 @@ impl Row {
     pub fn write(&mut self, dot: Dot, body: Body, saw: Option<Dot>, mtime: WallTime, now: WallTime) {
         assert!(!self.ctx.contains(dot), "a dot is used once");
         let seen = saw.and_then(|saw| self.siblings.get(&saw)).cloned();
+        let is_seen = |v: &Value| seen.as_ref().is_some_and(|s| v.body.same_content(&s.body));
+        let shown: Vec<Value> = self.siblings.values().filter(|v| is_seen(v)).cloned().collect();
         let is_replaced = |v: &Value| {
-            let was_hidden = seen.as_ref().is_some_and(|s| v.body.same_content(&s.body) || s.succeeds(v));
+            let was_hidden = is_seen(v) || shown.iter().any(|s| s.succeeds(v));
             was_hidden || !v.body.is_live() || v.body.same_content(&body)
         };
         let replaced: Vec<Dot> = self.siblings.iter().filter(|(_, v)| is_replaced(v)).map(|(d, _)| *d).collect();
         let replaced: Vec<Value> = replaced.iter().filter_map(|d| self.siblings.remove(d)).collect();
+        let at = mtime.min(now);
         let newest = |of: &dyn Fn(&Value) -> bool| replaced.iter().filter(|v| of(v)).map(|v| v.stamp).max();
         let value = match seen {
             Some(seen) if seen.body.same_content(&body) => {
@@ -227,8 +230,7 @@ impl Row {
             }
             seen => Value {
                 prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
-                stamp: newest(&|_| true)
-                    .map_or_else(|| mtime.min(now), |n| mtime.min(now).max(WallTime(n.0.saturating_add(1)))),
+                stamp: newest(&|_| true).map_or(at, |n| at.max(WallTime(n.0.saturating_add(1)))),
                 body,
             },
         };
@@ -295,5 +297,71 @@ impl<'b, C> Decode<'b, C> for Row {
             return Err(decode::Error::message("a row's context holds its siblings, 1024 at most"));
         }
         Ok(row)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8], mtime_ns: i64) -> Body {
+        Body::File { content: ContentId::of(content), size: 1, mtime_ns, mode: 0o644 }
+    }
+
+    fn dot(actor: u64, seq: u64) -> Dot {
+        Dot { actor: Actor(actor), seq }
+    }
+
+    fn write(row: &mut Row, dot: Dot, body: Body, saw: Option<Dot>, at: i64) {
+        row.write(dot, body, saw, WallTime(at), WallTime(100));
+    }
+
+    fn dots(row: &Row) -> Vec<Dot> {
+        row.siblings.keys().copied().collect()
+    }
+
+    /// Two devices have written the same content apart.
+    fn twins() -> Row {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        let twin = Value { body: file(b"x", 9), prev: [0; 8], stamp: WallTime(9) };
+        row.settle(dot(2, 1), twin, &[]);
+        row
+    }
+
+    #[test]
+    fn deleting_one_of_equal_versions_deletes_them_all() {
+        let mut row = twins();
+        write(&mut row, dot(1, 2), Body::Tomb, Some(dot(1, 1)), 10);
+        assert_eq!(dots(&row), [dot(1, 2)]);
+    }
+
+    #[test]
+    fn an_edit_replaces_what_the_version_it_saw_had_hidden() {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        let edit = Value { body: file(b"z", 5), prev: file(b"x", 1).content_prefix(), stamp: WallTime(5) };
+        row.settle(dot(2, 1), edit, &[]);
+        write(&mut row, dot(3, 1), file(b"w", 10), Some(dot(2, 1)), 10);
+        assert_eq!(dots(&row), [dot(3, 1)]);
+    }
+
+    #[test]
+    fn an_edit_leaves_a_concurrent_one() {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        write(&mut row, dot(2, 1), file(b"y", 1), None, 1);
+        write(&mut row, dot(1, 2), file(b"z", 1), Some(dot(1, 1)), 1);
+        assert_eq!(dots(&row), [dot(1, 2), dot(2, 1)]);
+        assert_eq!(row.siblings[&dot(1, 2)].stamp, WallTime(2));
+    }
+
+    #[test]
+    fn a_touch_ranks_as_the_newest_of_the_equal_versions_it_replaces() {
+        let mut row = twins();
+        write(&mut row, dot(1, 2), file(b"x", 50), Some(dot(1, 1)), 50);
+        assert_eq!(dots(&row), [dot(1, 2)]);
+        assert_eq!(row.siblings[&dot(1, 2)].stamp, WallTime(9));
     }
 }

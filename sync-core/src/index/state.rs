@@ -1,6 +1,6 @@
 //! What is remembered beside the rows.
 
-use super::project::Policy;
+use super::policy::Policy;
 use super::row::Body;
 use super::vector::{Dot, Vector};
 use crate::id::{Actor, ContentId, DeviceId, FolderId, PublicKey};

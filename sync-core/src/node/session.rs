@@ -5,7 +5,7 @@ use crate::config::Limits;
 use crate::error::CloseCode;
 use crate::exchange::{Outgoing, Position};
 use crate::id::{DeviceId, EffectId, FolderId, LinkId, PublicKey};
-use crate::index::{Index, Key, PeerRecord, PolicyChoice, Vector};
+use crate::index::{FolderState, Index, Key, PeerRecord, PolicyChoice, Vector};
 use crate::input::{Lane, LinkStats};
 use crate::link::{Health, health};
 use crate::output::{Event, Output};
@@ -59,11 +59,17 @@ struct Incoming {
     known: Vector,
     /// Whether rows come by change number from here on, so that they move the cursor.
     by_rev: bool,
+    /// Whether it has been through every key, so that everything it still holds of what is gone here was answered.
+    listed: bool,
     /// Whether it has said every row at least once.
     caught: bool,
 }
 
 impl Exchange {
+    /// Whether every row up to `rev` has been said.
+    pub(super) fn has_said(&self, rev: u64) -> bool {
+        self.outgoing.as_ref().is_none_or(|o| o.position == Position::ByRev(rev))
+    }
     /// Whether both directions have caught up at least once.
     pub(super) fn is_caught(&self) -> bool {
         let said = self.outgoing.as_ref().is_some_and(|o| matches!(o.position, Position::ByRev(_)));
@@ -77,12 +83,15 @@ impl Link {
         self.greeting_until.is_none() && !self.closing
     }
 
-    /// When this link wants attention.
-    pub(super) fn deadline(&self, limits: &Limits) -> (Instant, Timer) {
-        match self.greeting_until {
+    /// When this link wants attention: never again once it is hung up.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Timer)> {
+        if self.closing {
+            return None;
+        }
+        Some(match self.greeting_until {
             Some(until) => (until, Timer::Handshake),
             None => ((self.said_at + limits.heartbeat).min(self.heard_at + limits.mute), Timer::Heartbeat),
-        }
+        })
     }
 }
 
@@ -329,16 +338,7 @@ impl Node {
     pub(super) fn offer(&mut self, link: LinkId, folder: FolderId) {
         let Some(l) = self.links.get(&link).filter(|l| l.is_ready()) else { return };
         let Some(f) = self.folders.get(&folder).filter(|f| f.has_member(l.device)) else { return };
-        let known = f.state.peers.get(&l.device);
-        let offer = FolderOffer {
-            folder,
-            epoch: f.state.epoch,
-            max_rev: f.state.rev,
-            cursor_epoch: known.map_or(0, |p| p.epoch),
-            cursor: known.map_or(0, |p| p.cursor),
-            knowledge: f.state.knowledge.clone(),
-            applied: f.state.applied.clone(),
-        };
+        let offer = offer_of(&f.state, l.device);
         self.say(link, Lane::Control, &Message::FolderOffer(offer));
     }
 
@@ -361,7 +361,7 @@ impl Node {
         let peer = f.peer_mut(device);
         peer.knowledge.clone_from(&offer.knowledge);
         peer.applied.clone_from(&offer.applied);
-        let outgoing = Outgoing::new(&f.state, offer);
+        let outgoing = Outgoing::new(&f.state, &offer_of(&f.state, device), offer);
         let start = SyncStart {
             folder: offer.folder,
             flow: outgoing.flow(),
@@ -385,7 +385,8 @@ impl Node {
     /// A peer knows writes of ours that we do not: this database is older than what it once said.
     fn begin_again<I: Index>(&mut self, folder: FolderId, index: &mut I) -> Result<(), I::Error> {
         if let Some(f) = self.folders.get_mut(&folder) {
-            f.renew(&mut self.cx, index)?;
+            f.renew_late(&mut self.cx, index)?;
+            f.tell_actor(&mut self.cx, index)?;
         }
         self.write_own_record(folder, index)?;
         let sharing: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.is_ready()).map(|(id, _)| *id).collect();
@@ -406,7 +407,7 @@ impl Node {
         if !by_rev {
             (peer.epoch, peer.cursor) = (start.epoch, 0);
         }
-        let incoming = Incoming { known: start.knowledge, by_rev, caught: false };
+        let incoming = Incoming { known: start.knowledge, by_rev, listed: by_rev, caught: false };
         l.exchanges.entry(start.folder).or_default().incoming = Some(incoming);
     }
 
@@ -418,8 +419,11 @@ impl Node {
             return Ok(());
         };
         let Some(f) = self.folders.get_mut(&rows.folder).filter(|f| f.has_member(device)) else { return Ok(()) };
-        let Some(incoming) = &exchange.incoming else { return Ok(()) };
-        let arrival = f.arrive(rows.rows, &incoming.known, &mut self.cx, index)?;
+        let Some(incoming) = &mut exchange.incoming else { return Ok(()) };
+        let nothing = Vector::default();
+        let claimed = exchange.outgoing.as_ref().map_or(&nothing, |o| &o.claimed);
+        let arrival = f.arrive(rows.rows, &incoming.known, claimed, &mut self.cx, index)?;
+        incoming.listed |= rows.upto.is_some();
         if let (Some(upto), true) = (rows.upto, incoming.by_rev) {
             let peer = f.peer_mut(device);
             peer.cursor = peer.cursor.max(upto);
@@ -467,7 +471,7 @@ impl Node {
             return self.begin_again(caught.folder, index);
         }
         (incoming.caught, incoming.by_rev) = (true, true);
-        incoming.known.join(&caught.knowledge);
+
         if let Some(outgoing) = &mut exchange.outgoing {
             outgoing.receiver_knows.join(&caught.knowledge);
         }
@@ -475,9 +479,9 @@ impl Node {
         f.state.knowledge.join(&caught.knowledge);
         let peer = f.peer_mut(device);
         peer.cursor = peer.cursor.max(caught.rev);
-        peer.knowledge.join(&caught.knowledge);
-        if !peer.applied.covers(&caught.applied) {
-            peer.applied.join(&caught.applied);
+        peer.knowledge.clone_from(&caught.knowledge);
+        if peer.applied != caught.applied {
+            peer.applied.clone_from(&caught.applied);
             f.purge_again();
         }
         Ok(())
@@ -515,7 +519,10 @@ impl Node {
         let limits = self.cx.config.limits.clone();
         loop {
             let exchange = self.links.get_mut(&link).and_then(|l| l.exchanges.get_mut(&folder));
-            let Some(outgoing) = exchange.and_then(|e| e.outgoing.as_mut()) else { return Ok(()) };
+            let Some(exchange) = exchange else { return Ok(()) };
+            // Until everything the peer holds was answered, it would take our knowledge for rows that are gone here.
+            let answered = exchange.incoming.as_ref().is_some_and(|i| i.listed);
+            let Some(outgoing) = exchange.outgoing.as_mut() else { return Ok(()) };
             let Some(f) = self.folders.get(&folder) else { return Ok(()) };
             if outgoing.in_flight >= MAX_IN_FLIGHT {
                 return Ok(());
@@ -525,7 +532,7 @@ impl Node {
                     self.cx.counters.rows_sent += rows.rows.len() as u64;
                     Message::Rows(rows)
                 }
-                None if outgoing.caught_due(&f.state) => Message::Caught(Caught {
+                None if answered && outgoing.caught_due(&f.state) => Message::Caught(Caught {
                     folder,
                     rev: f.state.rev,
                     knowledge: f.state.knowledge.clone(),
@@ -591,6 +598,21 @@ impl Node {
     }
 }
 
+/// Where a folder stands, as `device` is told.
+fn offer_of(state: &FolderState, device: DeviceId) -> FolderOffer {
+    let known = state.peers.get(&device);
+    FolderOffer {
+        folder: state.id,
+        epoch: state.epoch,
+        max_rev: state.rev,
+        cursor_epoch: known.map_or(0, |p| p.epoch),
+        cursor: known.map_or(0, |p| p.cursor),
+        knowledge: state.knowledge.clone(),
+        applied: state.applied.clone(),
+        purge_rev: state.purge_rev,
+    }
+}
+
 /// The next batch of a stream, or `None` when it stands where the folder stands.
 fn next_rows<I: Index>(
     outgoing: &mut Outgoing,
@@ -609,12 +631,18 @@ fn next_rows<I: Index>(
             Position::ByRev(rev) => index.rows_since(id, *rev, room)?,
         };
         if page.is_empty() {
-            let next = match &outgoing.position {
-                Position::ByKey { from, .. } => *from,
-                Position::ByRev(_) => folder.state.rev,
-            };
-            outgoing.position = Position::ByRev(next);
-            continue;
+            match &outgoing.position {
+                Position::ByKey { from, .. } => {
+                    let from = *from;
+                    outgoing.position = Position::ByRev(from);
+                    // Said even without a row: the receiver waits for the end of the list.
+                    return Ok(Some(Rows { folder: id, rows, upto: Some(from) }));
+                }
+                Position::ByRev(_) => {
+                    outgoing.position = Position::ByRev(folder.state.rev);
+                    continue;
+                }
+            }
         }
         for v in page {
             if bytes >= limits.batch_bytes {

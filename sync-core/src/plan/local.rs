@@ -54,13 +54,22 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
     match base {
         Some(base) if !differs(&base.body, &body) && base.stat == stat => LocalChange::None,
         Some(base) if !differs(&base.body, &body) => LocalChange::Adopt(Base { stat, ..base.clone() }),
+        // A touch of what somebody has replaced is nobody's edit: the replacement comes.
+        Some(base) if base.body.same_content(&body) && !is_live(row, base) => {
+            LocalChange::Adopt(Base { dot: base.dot, body, stat })
+        }
         Some(base) => match already_here(row, wanted, &body) {
             // A change of metadata alone is the user's, even where it makes the file equal to another version.
-            Some(dot) if !base.body.same_content(&body) => LocalChange::Adopt(Base { dot, body, stat }),
+            // Bytes of one live version in place of another are a person's choice, unless they are what is wanted.
+            Some(dot) if !base.body.same_content(&body) && (dot == dot_of(wanted) || !is_live(row, base)) => {
+                LocalChange::Adopt(Base { dot, body, stat })
+            }
             _ => LocalChange::Write { body, stat, saw: base.dot },
         },
         None => match already_here(row, wanted, &body) {
-            Some(dot) => LocalChange::Adopt(Base { dot, body, stat }),
+            // A directory of the user's has a row of its own, even where what is in it was looked at first.
+            Some(dot @ Some(_)) => LocalChange::Adopt(Base { dot, body, stat }),
+            Some(None) => LocalChange::Write { body, stat, saw: None },
             None if first_scan && is_leftover(row, &body) => LocalChange::Adopt(Base { dot: None, body, stat }),
             None => LocalChange::Write { body, stat, saw: None },
         },
@@ -91,6 +100,19 @@ fn already_here(row: &Row, wanted: &Wanted, body: &Body) -> Option<Option<Dot>> 
         return Some(*dot);
     }
     row.siblings.iter().find(|(_, v)| v.body.is_live() && v.body.same_content(body)).map(|(dot, _)| Some(*dot))
+}
+
+/// The wanted version's dot.
+fn dot_of(wanted: &Wanted) -> Option<Dot> {
+    match wanted {
+        Wanted::Present { dot, .. } => *dot,
+        Wanted::Absent => None,
+    }
+}
+
+/// Whether nobody has replaced the version that base says is there.
+fn is_live(row: &Row, base: &Base) -> bool {
+    base.dot.is_some_and(|dot| row.siblings.contains_key(&dot))
 }
 
 /// Whether the row says that exactly this was deleted.
@@ -146,6 +168,16 @@ mod tests {
         assert_eq!(leftover, LocalChange::Adopt(Base { dot: None, body: file("x"), stat: STAT }));
         let other = local_change(&row, None, &seen("y"), &Wanted::Absent, true);
         assert!(matches!(other, LocalChange::Write { .. }), "what was never deleted is never dropped");
+    }
+
+    #[test]
+    fn a_copy_moved_over_the_winner_settles_the_conflict() {
+        let row = row_of(&[(dot(1, 1), file("x"), None), (dot(2, 1), file("y"), None)]);
+        let base = Base { dot: Some(dot(2, 1)), body: file("y"), stat: STAT };
+        let wanted = Wanted::Present { dot: Some(dot(2, 1)), body: file("y") };
+        let moved = Stat { inode: 2, ..STAT };
+        let change = local_change(&row, Some(&base), &Seen::File(moved, Some(ContentId::of(b"x"))), &wanted, false);
+        assert_eq!(change, LocalChange::Write { body: file("x"), stat: moved, saw: Some(dot(2, 1)) });
     }
 
     #[test]

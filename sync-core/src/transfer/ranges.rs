@@ -5,6 +5,7 @@ use super::list::ChunkList;
 use crate::id::{ContentId, DeviceId};
 use crate::index::Staged;
 use crate::time::Instant;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Progress of one large file. Chunks go from missing over asked and written to sealed; only sealed ones survive a
@@ -22,6 +23,9 @@ pub struct Ranges {
     sealing: Option<Bits>,
     written_bytes: u64,
     total_bytes: u64,
+    /// Bytes asked for, and of those the durable ones: the difference is what a crash costs.
+    asked_bytes: u64,
+    sealed_bytes: u64,
     unsealed_bytes: u64,
     unsealed_since: Option<Instant>,
     /// No chunk before this one is missing.
@@ -42,6 +46,8 @@ impl Ranges {
             sealed,
             sealing: None,
             written_bytes: resumed_bytes,
+            asked_bytes: resumed_bytes,
+            sealed_bytes: resumed_bytes,
             total_bytes: list.bytes(),
             unsealed_bytes: 0,
             unsealed_since: None,
@@ -52,8 +58,11 @@ impl Ranges {
     }
 
     /// The next run of missing chunks, of at most `max_bytes` or one chunk, and its offset in bytes. They count as
-    /// asked for from now on.
-    pub fn ask(&mut self, max_bytes: u64) -> Option<(Range<usize>, u64)> {
+    /// asked for from now on. None while a crash would cost `max_exposed` bytes.
+    pub fn ask(&mut self, max_bytes: u64, max_exposed: u64) -> Option<(Range<usize>, u64)> {
+        if self.asked_bytes - self.sealed_bytes >= max_exposed {
+            return None;
+        }
         let start = self.asked.first_clear(self.frontier)?;
         self.frontier = start;
         let mut end = start;
@@ -67,6 +76,7 @@ impl Ranges {
             bytes += len;
             end += 1;
         }
+        self.asked_bytes += bytes;
         let offset = (0..start).map(|i| self.list.chunk_len(i)).sum();
         Some((start..end, offset))
     }
@@ -79,15 +89,24 @@ impl Ranges {
     /// Of a range asked for, the first `verified` chunks are written; the rest is missing again. Returns the bytes
     /// written.
     pub fn arrived(&mut self, range: Range<usize>, verified: usize, now: Instant) -> u64 {
+        // An answer to a request of before a restart of the transfer may be about another list.
+        if range.end > self.list.len() {
+            return 0;
+        }
         let split = range.start + verified.min(range.len());
         let mut bytes = 0;
-        for i in range.start..split {
-            if !self.written.get(i) {
-                self.written.set(i);
-                bytes += self.list.chunk_len(i);
+        for i in (range.start..split).filter(|i| !self.written.get(*i)).collect::<Vec<_>>() {
+            self.written.set(i);
+            bytes += self.list.chunk_len(i);
+            if !self.asked.get(i) {
+                self.asked.set(i);
+                self.asked_bytes += self.list.chunk_len(i);
             }
         }
-        (split..range.end).for_each(|i| self.asked.clear(i));
+        for i in (split..range.end).filter(|i| self.asked.get(*i) && !self.written.get(*i)).collect::<Vec<_>>() {
+            self.asked.clear(i);
+            self.asked_bytes -= self.list.chunk_len(i);
+        }
         if split < range.end {
             self.frontier = self.frontier.min(split);
         }
@@ -129,6 +148,7 @@ impl Ranges {
             self.unsealed_since = Some(now);
             return None;
         }
+        self.sealed_bytes = written.iter().map(|i| self.list.chunk_len(i)).sum();
         self.sealed = written;
         Some(self.record(content, size))
     }
@@ -153,23 +173,36 @@ mod tests {
     #[test]
     fn a_range_cut_short_is_asked_for_again_from_where_it_ended() {
         let mut ranges = Ranges::new(list(&[10, 10, 10, 10, 10]), &[], None);
-        assert_eq!(ranges.ask(30), Some((0..3, 0)));
-        assert_eq!(ranges.ask(30), Some((3..5, 30)));
-        assert_eq!(ranges.ask(30), None);
+        assert_eq!(ranges.ask(30, 1_000), Some((0..3, 0)));
+        assert_eq!(ranges.ask(30, 1_000), Some((3..5, 30)));
+        assert_eq!(ranges.ask(30, 1_000), None);
         assert_eq!(ranges.arrived(0..3, 1, Instant(0)), 10);
-        assert_eq!(ranges.ask(30), Some((1..3, 10)));
+        assert_eq!(ranges.ask(30, 1_000), Some((1..3, 10)));
         assert_eq!(ranges.arrived(1..3, 2, Instant(0)) + ranges.arrived(3..5, 2, Instant(0)), 40);
         assert!(ranges.is_complete());
     }
 
     #[test]
+    fn no_more_is_asked_for_than_a_crash_may_cost() {
+        let mut ranges = Ranges::new(list(&[10; 6]), &[], None);
+        assert_eq!(ranges.ask(20, 30), Some((0..2, 0)));
+        assert_eq!(ranges.ask(20, 30), Some((2..4, 20)));
+        assert_eq!(ranges.ask(20, 30), None);
+        ranges.arrived(0..2, 2, Instant(0));
+        assert_eq!(ranges.ask(20, 30), None, "written is not durable");
+        ranges.begin_seal();
+        ranges.end_seal(ContentId([0; 32]), 60, true, Instant(1));
+        assert_eq!(ranges.ask(20, 30), Some((4..6, 40)));
+    }
+
+    #[test]
     fn only_what_was_written_before_a_seal_survives() {
         let mut ranges = Ranges::new(list(&[10, 10, 10]), &[], None);
-        ranges.ask(10);
+        ranges.ask(10, 1_000);
         ranges.arrived(0..1, 1, Instant(5));
         assert_eq!(ranges.seal_due(100, Duration::from_micros(7)), Some(Instant(12)));
         ranges.begin_seal();
-        ranges.ask(10);
+        ranges.ask(10, 1_000);
         ranges.arrived(1..2, 1, Instant(6));
         let staged = ranges.end_seal(ContentId([0; 32]), 30, true, Instant(7)).unwrap();
         assert_eq!(staged.sealed, [0b1]);

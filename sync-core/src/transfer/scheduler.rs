@@ -10,7 +10,7 @@ use crate::time::Instant;
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
 use core::ops::Range;
 
-/// Bad hashes from one device after which it is not asked for that content again.
+/// Bad hashes from one device after which it is left alone for that content.
 const MAX_BAD: u8 = 2;
 /// Large files fetched at the same time, so that each is finished soon.
 const MAX_LARGE: usize = 8;
@@ -50,8 +50,10 @@ pub struct Transfer {
     pub paths: BTreeSet<RelPath>,
     /// Where it stands.
     pub state: State,
-    lacking: BTreeSet<DeviceId>,
-    bad: BTreeMap<DeviceId, u8>,
+    /// Devices that did not have it, and until when they are not asked again.
+    lacking: BTreeMap<DeviceId, Instant>,
+    /// Bad hashes by device, and until when it is left alone if there are too many.
+    bad: BTreeMap<DeviceId, (u8, Instant)>,
     /// Not to be asked for before this time.
     not_before: Instant,
     order: u64,
@@ -59,8 +61,15 @@ pub struct Transfer {
 
 impl Transfer {
     /// Whether `device` may be asked.
-    fn may_ask(&self, device: DeviceId) -> bool {
-        !self.lacking.contains(&device) && self.bad.get(&device).is_none_or(|n| *n < MAX_BAD)
+    fn may_ask(&self, device: DeviceId, now: Instant) -> bool {
+        self.lacking.get(&device).is_none_or(|until| *until <= now)
+            && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
+    }
+
+    /// When it, or a device for it, need not be left alone any more.
+    fn pauses(&self) -> impl Iterator<Item = Instant> {
+        let set_aside = self.bad.values().filter(|(n, _)| *n >= MAX_BAD).map(|(_, until)| *until);
+        set_aside.chain(self.lacking.values().copied()).chain([self.not_before])
     }
 
     /// Bytes here, and of those the ones that were here before this start.
@@ -135,10 +144,10 @@ pub enum Action {
 /// What a failed request says of the device that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does not have the content.
-    Lacks,
-    /// It sent something else.
-    Bad,
+    /// It does not have the content, as of now; it may have by this time.
+    Lacks(Instant),
+    /// It sent something else; after some times it is not asked again before this time.
+    Bad(Instant),
     /// It may be asked again, not before this time.
     Later(Instant),
 }
@@ -196,7 +205,7 @@ impl Transfers {
             size,
             paths: BTreeSet::from([path.clone()]),
             state,
-            lacking: BTreeSet::new(),
+            lacking: BTreeMap::new(),
             bad: BTreeMap::new(),
             not_before: Instant(0),
             order: self.next_order,
@@ -277,8 +286,11 @@ impl Transfers {
     pub fn blame(&mut self, content: ContentId, device: DeviceId, verdict: Verdict) {
         let Some(t) = self.all.get_mut(&content) else { return };
         match verdict {
-            Verdict::Lacks => drop(t.lacking.insert(device)),
-            Verdict::Bad => *t.bad.entry(device).or_insert(0) += 1,
+            Verdict::Lacks(until) => drop(t.lacking.insert(device, until)),
+            Verdict::Bad(until) => {
+                let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
+                t.bad.insert(device, (count.saturating_add(1), until));
+            }
             Verdict::Later(at) => t.not_before = at,
         }
     }
@@ -307,7 +319,7 @@ impl Transfers {
     /// When a delayed content may be asked for again.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let waiting = self.small.iter().chain(&self.large).filter_map(|(_, c)| self.all.get(c));
-        waiting.map(|t| t.not_before).filter(|at| *at > now).min()
+        waiting.flat_map(Transfer::pauses).filter(|at| *at > now).min()
     }
 
     /// When written chunks must be made durable.
@@ -357,9 +369,9 @@ impl Transfers {
     }
 
     /// The device with the least to do that may be asked for a content.
-    fn pick(t: &Transfer, slots: &[Slot], limits: &Limits) -> Option<usize> {
-        let able =
-            slots.iter().enumerate().filter(|(_, s)| s.outstanding < limits.peer_window_bytes && t.may_ask(s.device));
+    fn pick(t: &Transfer, slots: &[Slot], limits: &Limits, now: Instant) -> Option<usize> {
+        let may_ask = |s: &Slot| s.outstanding < limits.peer_window_bytes && t.may_ask(s.device, now);
+        let able = slots.iter().enumerate().filter(|(_, s)| may_ask(s));
         able.min_by_key(|(_, s)| s.outstanding).map(|(i, _)| i)
     }
 
@@ -374,8 +386,8 @@ impl Transfers {
                 break;
             }
             let slot = match chosen {
-                Some(slot) => Some(slot).filter(|s| t.may_ask(slots[*s].device)),
-                None => Self::pick(t, slots, limits),
+                Some(slot) => Some(slot).filter(|s| t.may_ask(slots[*s].device, now)),
+                None => Self::pick(t, slots, limits, now),
             };
             if let Some(slot) = slot {
                 chosen = Some(slot);
@@ -388,10 +400,12 @@ impl Transfers {
     }
 
     fn next_large(&mut self, slots: &[Slot], limits: &Limits, now: Instant) -> Option<Action> {
-        let candidates: Vec<ContentId> = self.large.iter().take(MAX_LARGE).map(|(_, c)| *c).collect();
-        for content in candidates {
-            let Some(t) = self.all.get_mut(&content).filter(|t| t.not_before <= now) else { continue };
-            let Some(slot) = Self::pick(t, slots, limits) else { continue };
+        // Those that nobody can be asked for do not keep the others waiting.
+        let able = |t: &Transfer| Self::pick(t, slots, limits, now).filter(|_| t.not_before <= now);
+        let waiting = self.large.iter().filter_map(|(_, c)| Some((*c, self.all.get(c).and_then(able)?)));
+        let candidates: Vec<(ContentId, usize)> = waiting.take(MAX_LARGE).collect();
+        for (content, slot) in candidates {
+            let Some(t) = self.all.get_mut(&content) else { continue };
             let size = t.size;
             match &mut t.state {
                 State::Idle => {
@@ -399,7 +413,7 @@ impl Transfers {
                     return Some(Action::List { slot, content, size });
                 }
                 State::Active(ranges) => {
-                    if let Some((range, offset)) = ranges.ask(limits.request_bytes) {
+                    if let Some((range, offset)) = ranges.ask(limits.request_bytes, limits.exposed_bytes) {
                         let chunks = ranges.list.slice(range.clone());
                         return Some(Action::Range { slot, content, size, range, offset, chunks });
                     }

@@ -143,6 +143,17 @@ pub struct FolderOffer {
     /// `knowledge` as of the last moment nothing was left to apply.
     #[n(6)]
     pub applied: Vector,
+    /// The sender's change number at its last purge.
+    #[n(7)]
+    pub purge_rev: u64,
+}
+
+impl FolderOffer {
+    /// Whether the receiver of this offer shares the history that `cursor`, in the offer it made itself, counts in.
+    /// Where it does not, it has missed deletions, or numbers that were given anew.
+    pub fn honours(&self, cursor_epoch: u64, cursor: u64) -> bool {
+        cursor_epoch == self.epoch && cursor >= self.purge_rev && cursor <= self.max_rev
+    }
 }
 
 /// The beginning of a stream of rows. It says by itself what the rows mean: lanes are not ordered among each other.

@@ -101,6 +101,16 @@ impl Session {
         Self { ends: [i, j], lanes: [lane(a, b), lane(b, a)] }
     }
 
+    /// Whether `device`, which has just purged, has yet to send what it changed until then: what it purged will not be
+    /// among it.
+    pub fn is_behind_purge(&self, device: &Device) -> bool {
+        let lane = self.ends.iter().position(|end| *end == device.id).map(|n| &self.lanes[n]);
+        lane.is_some_and(|lane| match lane.phase {
+            Phase::Keys(..) => true,
+            Phase::Revs(at) => at < device.db.purge_rev,
+        })
+    }
+
     /// One message is sent or received, on either lane. False once there is nothing to do.
     pub fn step(&mut self, devices: &mut [Device], shared: &mut Shared) -> bool {
         let choice = shared.below(4);

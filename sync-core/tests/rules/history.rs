@@ -95,6 +95,10 @@ impl History {
         let count = self.devices.len();
         let i = self.shared.below(count);
         let roll = self.shared.below(100);
+        if self.forgetful && !self.devices[i].retired && self.shared.chance(4) {
+            self.rejoin(i);
+            return;
+        }
         if self.forgetful && self.shared.chance(20) {
             self.round(i);
             return;
@@ -126,8 +130,7 @@ impl History {
             }
             50..85 => self.talk(i),
             85..91 => {
-                let members = self.members();
-                self.devices[i].purge(&members, &self.shared);
+                self.purge(i);
                 self.say(|| format!("{i}: purge"));
             }
             91..93 => {
@@ -174,16 +177,41 @@ impl History {
             }
             self.step_all(&ids);
         }
-        let members = self.members();
         for i in ids {
             if self.shared.chance(70) {
-                self.devices[i].purge(&members, &self.shared);
+                self.purge(i);
             }
+        }
+    }
+
+    /// Purges. A session that has yet to come to a purged row would never speak of it: it ends, and starts in full.
+    fn purge(&mut self, i: usize) {
+        let members = self.members();
+        if self.devices[i].purge(&members, &self.shared) && !self.shared.rules.purges_under_sessions {
+            self.sessions.retain(|s| !s.is_behind_purge(&self.devices[i]));
         }
     }
 
     fn drop_sessions(&mut self, i: usize) {
         self.sessions.retain(|s| !s.ends.contains(&i));
+    }
+
+    /// A device loses its database, and hears all members before it looks at its disk.
+    fn rejoin(&mut self, i: usize) {
+        self.drop_sessions(i);
+        self.forget(i);
+        let count = self.devices.len();
+        self.devices[i].wipe(count, &mut self.shared);
+        self.say(|| format!("{i}: wiped, hears all members and scans"));
+        let members = self.members();
+        for j in members.iter().filter(|j| **j != i) {
+            let mut session = Session::open(&mut self.devices, i, *j, &mut self.shared);
+            assert!((0..5_000).any(|_| !session.step(&mut self.devices, &mut self.shared)), "a session ends");
+        }
+        let is_live = |p: &RelPath| self.devices.iter().any(|d| d.db.rows.get(p).is_some_and(|(r, _)| r.is_live()));
+        self.shared.ledger.remind(self.devices[i].disk.iter(), is_live, &members);
+        self.devices[i].scan(&mut self.shared);
+        self.shared.ledger.unmind();
     }
 
     fn forget(&mut self, i: usize) {
@@ -269,12 +297,25 @@ impl History {
             (5, Some(old)) => Some(touched(old, now)),
             (6, _) => Some(Body::Symlink { target: shared.fresh().to_be_bytes().into() }),
             (7 | 8, Some(_)) => None,
+            (9, None) if !device.crashed && fits => {
+                let Some(body) = device.deleted.get(&at).cloned() else { return };
+                // Where a version is live, the file would be taken for that one.
+                let is_live = device.db.rows.get(&at).is_some_and(|(row, _)| row.is_live());
+                if !is_live && !device.db.bases.contains_key(&at) && shared.ledger.put_back(i, &body) {
+                    if self.trace {
+                        eprintln!("{i}: {at:?} put back {body:?}");
+                    }
+                    device.disk.insert(at, body);
+                    device.scan(shared);
+                }
+                return;
+            }
             (9, Some(old)) => {
                 let to = self.paths[shared.below(self.paths.len())].clone();
                 let free = !device.disk.contains_key(&to)
                     && to.parent_path().is_none_or(|d| matches!(device.disk.get(&d), Some(Body::Dir { .. })));
                 if free && content_of(&old).is_some() {
-                    shared.ledger.revived(&old);
+                    shared.ledger.moved(i, &old);
                     if self.trace {
                         eprintln!("{i}: {at:?} moved to {to:?}");
                     }
@@ -297,6 +338,7 @@ impl History {
                 continue;
             }
             shared.ledger.superseded(i, &old);
+            device.deleted.insert(p.clone(), old.clone());
             if device.db.bases.get(&p).is_none_or(|b| b.dot.is_none() || !b.body.same_content(&old)) {
                 // The device cannot know which version that was.
                 shared.ledger.revived(&old);
@@ -329,8 +371,7 @@ impl History {
         self.quiesce(&ids)?;
         self.check_final(&ids)?;
         for i in &ids {
-            let members = self.members();
-            self.devices[*i].purge(&members, &self.shared);
+            self.purge(*i);
         }
         self.quiesce(&ids)?;
         self.check_final(&ids)
@@ -376,7 +417,7 @@ impl History {
             if device.tree(&self.shared) != wanted {
                 return Err(format!("{i}: the tree differs"));
             }
-            if !device.disk.iter().map(|(p, b)| (p, b)).eq(wanted.iter().map(|(p, e)| (p, &e.body))) {
+            if !device.disk.iter().eq(wanted.iter().map(|(p, e)| (p, &e.body))) {
                 return Err(format!("{i}: the disk is not the tree:\n{:#?}\n{wanted:#?}", device.disk));
             }
             if device.db.applied != device.db.knowledge {
@@ -493,6 +534,6 @@ fn touched(body: Body, now: i64) -> Body {
     match body {
         Body::File { content, size, mode, .. } => Body::File { content, size, mode: mode ^ 0o111, mtime_ns: now },
         Body::Dir { mode } => Body::Dir { mode: mode ^ 0o022 },
-        body @ (Body::Symlink { .. } | Body::Tomb | Body::Member(_)) => body,
+        body @ (Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_)) => body,
     }
 }

@@ -2,7 +2,7 @@
 //! exchanges that stop anywhere, purges, retired devices, lost databases, restored backups and wrong clocks.
 //!
 //! `LANDROPIC_HISTORIES=N` runs N histories; `LANDROPIC_SEED=S` runs the one of that seed and says what happens.
-#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, unreachable_pub)]
 
 mod exchange;
 mod history;
@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Histories of the ordinary test command.
 const HISTORIES: u64 = 100_000;
 /// Histories within which every broken rule shows.
-const MUTANT_HISTORIES: u64 = 20_000;
+const MUTANT_HISTORIES: u64 = 60_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
@@ -57,6 +57,7 @@ fn histories_converge_and_lose_nothing() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "needs the histories of an optimised build")]
 fn every_broken_rule_is_caught() {
     let mut escaped = Vec::new();
     std::panic::set_hook(Box::new(|_| {}));
@@ -67,48 +68,13 @@ fn every_broken_rule_is_caught() {
     drop(std::panic::take_hook());
     for (name, after) in caught {
         match after {
-            Some(seed) => println!("{:>6} histories: {name}", seed + 1),
+            Some(seed) => {
+                println!("{:>6} histories: {name}", seed + 1);
+                // What the real rules fail as well says nothing about the broken one.
+                assert_eq!(verdict(REAL, seed, false), Ok(()), "{name}: seed {seed}");
+            }
             None => escaped.push(name),
         }
     }
     assert!(escaped.is_empty(), "not caught within {MUTANT_HISTORIES} histories: {escaped:?}");
-}
-
-#[test]
-#[ignore]
-fn survey() {
-    let mut groups: std::collections::BTreeMap<String, (u64, u64)> = Default::default();
-    std::panic::set_hook(Box::new(|_| {}));
-    for seed in 0..number("LANDROPIC_HISTORIES").unwrap_or(3000) {
-        if let Err(wrong) = verdict(REAL, seed, false) {
-            let key: String = wrong.chars().filter(|c| !c.is_ascii_digit()).take(300).collect();
-            let key = [
-                "claims",
-                "has replaced",
-                "is lost",
-                "has risen",
-                "rows differ",
-                "disk is not",
-                "come to rest",
-                "merge is",
-                "equal contents",
-                "tree differs",
-                "applied",
-                "does not end",
-                "brings up",
-                "shows what",
-                "used once",
-            ]
-            .iter()
-            .find(|k| key.contains(**k))
-            .map_or(key.clone(), |k| (*k).into());
-            let e = groups.entry(key).or_insert((0, seed));
-            e.0 += 1;
-            if e.0 < 9 {
-                println!("@{seed}");
-            }
-        }
-    }
-    drop(std::panic::take_hook());
-    println!("{groups:#?}");
 }

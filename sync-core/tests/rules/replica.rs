@@ -52,6 +52,8 @@ pub struct Device {
     pub db: Db,
     pub disk: BTreeMap<RelPath, Body>,
     pub backup: Option<Db>,
+    /// What a person has deleted here, to put it back.
+    pub deleted: BTreeMap<RelPath, Body>,
     pub skew: i64,
     pub retired: bool,
     /// The disk may be ahead of its bases: stopped before they were committed, or restored; and not scanned since.
@@ -121,8 +123,16 @@ pub fn tree(rules: &Rules, rows: &BTreeMap<RelPath, (Row, u64)>, policy: &Policy
 
 impl Device {
     pub fn new(id: usize, devices: usize, skew: i64, shared: &mut Shared) -> Self {
-        let mut out =
-            Self { id, db: Db::default(), disk: BTreeMap::new(), backup: None, skew, retired: false, crashed: false };
+        let mut out = Self {
+            id,
+            db: Db::default(),
+            disk: BTreeMap::new(),
+            backup: None,
+            deleted: BTreeMap::new(),
+            skew,
+            retired: false,
+            crashed: false,
+        };
         out.wipe(devices, shared);
         out
     }
@@ -141,6 +151,7 @@ impl Device {
 
     /// The database is lost; the files stay.
     pub fn wipe(&mut self, devices: usize, shared: &mut Shared) {
+        self.crashed = true;
         let actor = shared.rng.next_u64();
         self.db = Db { actor, epoch: shared.fresh(), peers: vec![Peer::default(); devices], ..Db::default() };
     }
@@ -221,7 +232,7 @@ impl Device {
         let now = self.now(shared);
         let mtime = match body {
             Body::File { mtime_ns, .. } => WallTime(*mtime_ns),
-            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) => now,
+            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => now,
         };
         let write = shared.rules.write;
         let before = self.shown(path, shared);
@@ -277,21 +288,21 @@ impl Device {
         }
     }
 
-    /// Compares the whole disk with the bases and writes what differs: what is gone from below, so that a directory
-    /// goes after what it held; then what is there from above, so that a file that became a directory is replaced by
-    /// it before something in it calls for the directory.
+    /// Compares the whole disk with the bases and writes what differs. First what is there, from above, so that a file
+    /// that became a directory is replaced by it before something in it calls for the directory; then what is gone,
+    /// from below. A move so tells of the new place before the old one, wherever the telling stops.
     pub fn scan(&mut self, shared: &mut Shared) {
-        let gone: Vec<RelPath> = self.db.bases.keys().filter(|p| !self.disk.contains_key(*p)).cloned().collect();
-        for path in gone.into_iter().rev() {
-            if let Some(base) = self.db.bases.get(&path).cloned() {
-                self.deleted(&path, &base, shared);
-            }
-        }
         for (path, seen) in self.disk.clone() {
             shared.ledger.saw(self.id, &seen);
             let base = self.db.bases.get(&path).cloned();
             if base.as_ref().is_none_or(|b| b.body != seen) {
                 self.changed(&path, &seen, base, shared);
+            }
+        }
+        let gone: Vec<RelPath> = self.db.bases.keys().filter(|p| !self.disk.contains_key(*p)).cloned().collect();
+        for path in gone.into_iter().rev() {
+            if let Some(base) = self.db.bases.get(&path).cloned() {
+                self.deleted(&path, &base, shared);
             }
         }
         self.crashed = false;
@@ -303,7 +314,7 @@ impl Device {
         let wanted = self.tree(shared);
         let Some(dot) = base.dot else { return };
         let holds = self.db.rows.get(&base.source).is_some_and(|(row, _)| row.siblings.contains_key(&dot));
-        let is_wanted = wanted.get(path).is_some_and(|w| w.dot == base.dot && w.source == base.source);
+        let is_wanted = wanted.get(path).is_some_and(|w| w.body.same_content(&base.body) && w.source == base.source);
         if !is_wanted && self.crashed {
             // An apply that was cut short looks the same as a deletion.
             shared.ledger.revived(&base.body);
@@ -313,9 +324,15 @@ impl Device {
             return;
         }
         if base.source != *path {
-            self.settle(&base.source, dot, shared);
+            // While this disk has the version at the name it lost, as after moving the copy there, it is not settled.
+            if self.db.bases.get(&base.source).is_some_and(|held| held.dot == Some(dot)) {
+                shared.ledger.revived(&base.body);
+            } else {
+                self.settle(&base.source, dot, shared);
+            }
             return;
         }
+        shared.ledger.deleted(self.id, path, &base.body);
         if !is_wanted {
             self.write(path, &Body::Tomb, Some(dot), shared);
             return;
@@ -376,7 +393,9 @@ impl Device {
             return;
         }
         let content = content_of(seen);
-        let is_old = content.is_some_and(|c| row.siblings.values().any(|v| v.prev == c));
+        // A file somebody put back is his, old content or not: only a device that has forgotten cannot tell.
+        let doubts = self.crashed || shared.rules.distrusts_files_put_back;
+        let is_old = doubts && content.is_some_and(|c| row.siblings.values().any(|v| v.prev == c));
         if saw.is_none() {
             let equal = row.siblings.iter().find(|(_, v)| v.body.same_content(seen)).map(|(d, _)| *d);
             if equal.is_some() || is_old && shared.rules.heeds_tombs {
@@ -468,8 +487,8 @@ impl Device {
             && self.disk.iter().zip(&self.db.bases).all(|((p, body), (q, base))| p == q && *body == base.body)
     }
 
-    /// Forgets what every member has applied.
-    pub fn purge(&mut self, members: &[usize], shared: &Shared) {
+    /// Forgets what every member has applied. Whether there was something to forget.
+    pub fn purge(&mut self, members: &[usize], shared: &Shared) -> bool {
         let vectors: Vec<(Vector, Vector)> = members
             .iter()
             .map(|m| match *m == self.id {
@@ -484,9 +503,10 @@ impl Device {
             .filter(|(p, (row, _))| !self.db.bases.contains_key(*p) && (shared.rules.may_purge)(row, &vectors))
             .map(|(p, (_, rev))| (p.clone(), *rev))
             .collect();
-        for (path, rev) in gone {
-            self.db.rows.remove(&path);
-            self.db.purge_rev = self.db.purge_rev.max(rev);
+        for (path, rev) in &gone {
+            self.db.rows.remove(path);
+            self.db.purge_rev = self.db.purge_rev.max(*rev);
         }
+        !gone.is_empty()
     }
 }

@@ -28,12 +28,16 @@ pub struct Rules {
     pub baseless_replaces: bool,
     /// Whether a file without a base stays away from the tombstone of its own content.
     pub heeds_tombs: bool,
+    /// Whether that goes for a device that has forgotten nothing, too.
+    pub distrusts_files_put_back: bool,
     /// Whether a restored database writes under a new actor.
     pub renews_actor: bool,
     /// Whether rows that were deleted and purged here are answered.
     pub answers_gone: bool,
     /// Whether a side says that it has caught up before it has answered for every row of the peer.
     pub caught_before_gone: bool,
+    /// Whether a session goes on after a purge of rows that it has not come to.
+    pub purges_under_sessions: bool,
     /// Whether a cursor from before a purge reconciles in full.
     pub heeds_purge_rev: bool,
     /// Whether new dots of a touched but superseded version are written.
@@ -52,9 +56,11 @@ pub const REAL: Rules = Rules {
     join_early: false,
     baseless_replaces: false,
     heeds_tombs: true,
+    distrusts_files_put_back: false,
     renews_actor: true,
     answers_gone: true,
     caught_before_gone: false,
+    purges_under_sessions: false,
     heeds_purge_rev: true,
     touches_superseded: false,
 };
@@ -76,6 +82,7 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "own dots of a restored database keep their numbers", reissue: |_, _, _, _| false, ..REAL },
     Rules { name: "a file without a base replaces the winner", baseless_replaces: true, ..REAL },
     Rules { name: "a file without a base ignores the tombstone of its content", heeds_tombs: false, ..REAL },
+    Rules { name: "a file put back is taken for the one deleted", distrusts_files_put_back: true, ..REAL },
     Rules {
         name: "rows that lost a version by knowledge are skipped",
         skip: |row, known| known.covers(&row.ctx),
@@ -84,6 +91,7 @@ pub const MUTANTS: &[Rules] = &[
     Rules { name: "knowledge is joined before the exchange is complete", join_early: true, ..REAL },
     Rules { name: "purged rows are not answered", answers_gone: false, ..REAL },
     Rules { name: "knowledge is joined before deletions are answered", caught_before_gone: true, ..REAL },
+    Rules { name: "a session goes on over a purge", purges_under_sessions: true, ..REAL },
     Rules { name: "a cursor from before a purge goes on", heeds_purge_rev: false, ..REAL },
 ];
 

@@ -5,7 +5,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use sync_core::id::PublicKey;
-use sync_core::index::{Body, Dot, Key, Member, MemberState, Row, Value, Vector};
+use sync_core::index::{Body, Dot, Key, Member, MemberState, PolicyChoice, Row, Value, Vector};
 use sync_core::path::RelPath;
 use sync_core::time::WallTime;
 use sync_core::wire::{
@@ -65,6 +65,13 @@ fn rows() -> Vec<WireRow> {
     ]
 }
 
+/// A row for every choice of policy.
+fn policies() -> Vec<WireRow> {
+    let prefer = PolicyChoice::Prefer(vec![DeviceId([0xd1; 32]), DeviceId([0xd2; 32])]);
+    let of = |(n, choice)| WireRow { key: Key::Policy, row: row([(1, n, Body::Policy(choice))], []) };
+    [(8, PolicyChoice::Newest), (9, PolicyChoice::Largest), (10, prefer)].map(of).into()
+}
+
 /// One of each message, under the name of its golden file.
 pub(crate) fn samples() -> Vec<(&'static str, Message)> {
     let (knowledge, applied) = (vector([(1, 24), (0xffff_ffff_0000_0001, 1 << 40)]), vector([(1, 20)]));
@@ -83,6 +90,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
         cursor: 23,
         knowledge: knowledge.clone(),
         applied: applied.clone(),
+        purge_rev: 500,
     };
     let since = SyncStart { folder: folder(), flow: Flow::Since(65_536), epoch: 3, knowledge: knowledge.clone() };
     let all = SyncStart { folder: folder(), flow: Flow::All, epoch: 3, knowledge: Vector::default() };
@@ -99,6 +107,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
         ("sync_start_all", Message::SyncStart(all)),
         ("rows", Message::Rows(Rows { folder: folder(), rows: rows(), upto: Some(24) })),
         ("rows_by_key", Message::Rows(Rows { folder: folder(), rows: vec![], upto: None })),
+        ("rows_policy", Message::Rows(Rows { folder: folder(), rows: policies(), upto: Some(25) })),
         ("caught", Message::Caught(caught)),
         ("gone", Message::Gone { folder: folder(), keys: vec![path(b"a/b"), Key::Member(DeviceId([9; 32]))] }),
         ("have", Message::Have(Have { folder: folder(), contents: vec![ContentId([1; 32]), ContentId([2; 32])] })),
@@ -119,9 +128,11 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             Message::Hello(Hello { version, device: DeviceId(device), name, listen_port, features })
         },
     );
-    let offer = (any_folder(), any::<[u64; 4]>(), any_vector(), any_vector()).prop_map(
-        |(folder, [epoch, max_rev, cursor_epoch, cursor], knowledge, applied)| {
-            Message::FolderOffer(FolderOffer { folder, epoch, max_rev, cursor_epoch, cursor, knowledge, applied })
+    let offer = (any_folder(), any::<[u64; 5]>(), any_vector(), any_vector()).prop_map(
+        |(folder, numbers, knowledge, applied)| {
+            let [epoch, max_rev, cursor_epoch, cursor, purge_rev] = numbers;
+            let offer = FolderOffer { folder, epoch, max_rev, cursor_epoch, cursor, knowledge, applied, purge_rev };
+            Message::FolderOffer(offer)
         },
     );
     let flow = prop_oneof![number().prop_map(Flow::Since), Just(Flow::All)];
@@ -201,6 +212,8 @@ fn any_body() -> impl Strategy<Value = Body> {
         1 => vec(any::<u8>(), 0..64).prop_map(|target| Body::Symlink { target: target.into() }),
         1 => Just(Body::Tomb),
         1 => member,
+        1 => vec(id32().prop_map(DeviceId), 0..3).prop_map(|order| Body::Policy(PolicyChoice::Prefer(order))),
+        1 => prop_oneof![Just(PolicyChoice::Newest), Just(PolicyChoice::Largest)].prop_map(Body::Policy),
     ]
 }
 
@@ -234,13 +247,14 @@ use Shape::{Fields, Leaf, Many, OneOf, Pairs};
 const DOT: Shape = Fields(&[Leaf, Leaf]);
 const MEMBER_STATE: Shape = OneOf(&[&[], &[], &[Leaf]]);
 const MEMBER: Shape = Fields(&[Leaf, Leaf, MEMBER_STATE, Leaf]);
-const BODY: Shape = OneOf(&[&[Leaf], &[Leaf, Leaf, Leaf, Leaf], &[Leaf], &[], &[MEMBER]]);
+const POLICY: Shape = OneOf(&[&[], &[], &[Leaf]]);
+const BODY: Shape = OneOf(&[&[Leaf], &[Leaf, Leaf, Leaf, Leaf], &[Leaf], &[], &[MEMBER], &[POLICY]]);
 const VALUE: Shape = Fields(&[BODY, Leaf, Leaf]);
 const ROW: Shape = Fields(&[Leaf, Pairs(&DOT, &VALUE), Leaf]);
 const FLOW: Shape = OneOf(&[&[Leaf], &[]]);
 const MESSAGE: Shape = OneOf(&[
     &[Fields(&[Leaf, Leaf, Leaf, Leaf, Leaf])],
-    &[Fields(&[Leaf, Leaf, Leaf, Leaf, Leaf, Leaf, Leaf])],
+    &[Fields(&[Leaf, Leaf, Leaf, Leaf, Leaf, Leaf, Leaf, Leaf])],
     &[Leaf],
     &[Fields(&[Leaf, FLOW, Leaf, Leaf])],
     &[Fields(&[Leaf, Many(&Fields(&[Leaf, ROW])), Leaf])],

@@ -1,0 +1,170 @@
+//! What a host's disk is busy with, step by step, so that people and crashes come between any two steps.
+
+use crate::world::World;
+use sync_core::id::{AskId, EffectId};
+use sync_core::index::Stat;
+use sync_core::input::{CopyError, Done, Seen};
+use sync_core::output::{Make, Op, Serve};
+use sync_core::{ContentId, DirPath, Input, ItemError, ItemErrorKind, RelPath};
+
+/// An effect under way.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Scan { scan: EffectId, left: Vec<DirPath> },
+    Probe { probe: EffectId, paths: Vec<(RelPath, Option<Stat>)>, answers: Vec<Result<Seen, ItemError>>, lost: bool },
+    Apply { apply: EffectId, ops: Vec<Op>, done: Vec<Done> },
+    Copy { copy: EffectId, content: ContentId, from: RelPath, expect: Stat },
+    Seal { seal: EffectId, content: ContentId },
+    Finish { finish: EffectId, content: ContentId, size: u64 },
+    Serve { ask: AskId, answer: Serve },
+}
+
+impl Job {
+    pub(crate) fn scan(scan: EffectId, within: Option<RelPath>) -> Self {
+        Self::Scan { scan, left: vec![within.map_or(DirPath::ROOT, DirPath::from)] }
+    }
+
+    pub(crate) fn probe(probe: EffectId, paths: Vec<(RelPath, Option<Stat>)>) -> Self {
+        Self::Probe { probe, paths, answers: Vec::new(), lost: false }
+    }
+
+    pub(crate) fn apply(apply: EffectId, ops: Vec<Op>) -> Self {
+        Self::Apply { apply, ops, done: Vec::new() }
+    }
+}
+
+impl World {
+    /// One step of a job. What is left of it, if anything.
+    pub(crate) fn work_on(&mut self, host: usize, job: Job) -> Option<Job> {
+        match job {
+            Job::Scan { scan, left } => self.scan_step(host, scan, left),
+            Job::Probe { probe, paths, answers, lost } => self.probe_step(host, probe, paths, answers, lost),
+            Job::Apply { apply, ops, done } => self.apply_step(host, apply, ops, done),
+            Job::Copy { copy, content, from, expect } => {
+                let outcome = match self.hosts[host].disk.copy(&from, &expect, content) {
+                    None => Err(CopyError::Source),
+                    Some(outcome) => outcome.map_err(CopyError::Disk),
+                };
+                self.complete_job(host, Input::Copied { copy, outcome })
+            }
+            Job::Seal { seal, content } => {
+                let outcome = self.hosts[host].disk.seal(content);
+                self.complete_job(host, Input::Sealed { seal, outcome })
+            }
+            Job::Finish { finish, content, size } => {
+                let outcome = self.hosts[host].disk.finish(content, size);
+                self.complete_job(host, Input::Finished { finish, outcome })
+            }
+            Job::Serve { ask, answer } => {
+                self.serve(host, ask, answer);
+                None
+            }
+        }
+    }
+
+    fn complete_job(&mut self, host: usize, input: Input) -> Option<Job> {
+        let after = self.dice.range(5, 800);
+        self.tell_later(host, after, input);
+        None
+    }
+
+    fn scan_step(&mut self, host: usize, scan: EffectId, mut left: Vec<DirPath>) -> Option<Job> {
+        let disk = &self.hosts[host].disk;
+        if let Some(error) = disk.root_error() {
+            return self.complete_job(host, Input::Scanned { scan, outcome: Err(error) });
+        }
+        let Some(dir) = left.pop() else {
+            return self.complete_job(host, Input::Scanned { scan, outcome: Ok(()) });
+        };
+        if !disk.is_dir(&dir) {
+            return Some(Job::Scan { scan, left });
+        }
+        if disk.faults.read && dir.as_path().is_some() {
+            let error = ItemError { kind: ItemErrorKind::Io, reason: "cannot read the directory".into() };
+            self.tell_later(host, 0, Input::Unlisted { scan, dir, error });
+            return Some(Job::Scan { scan, left });
+        }
+        let entries = disk.children(&dir);
+        let is_dir = |stat: &Stat| stat.kind == sync_core::index::StatKind::Dir;
+        left.extend(entries.iter().filter(|(_, s)| is_dir(s)).filter_map(|(n, _)| dir.join(n).ok()).map(DirPath::from));
+        let span = self.dice.index(8) + 1;
+        let mut after = None;
+        let mut parts = entries.chunks(span).peekable();
+        if parts.peek().is_none() {
+            self.tell_later(host, 0, Input::Listed { scan, dir, after: None, entries: Vec::new(), last: true });
+            return Some(Job::Scan { scan, left });
+        }
+        while let Some(part) = parts.next() {
+            let (dir, last) = (dir.clone(), parts.peek().is_none());
+            let from = std::mem::replace(&mut after, part.last().map(|(n, _)| n.clone()));
+            self.tell_later(host, 0, Input::Listed { scan, dir, after: from, entries: part.to_vec(), last });
+        }
+        Some(Job::Scan { scan, left })
+    }
+
+    fn probe_step(
+        &mut self,
+        host: usize,
+        probe: EffectId,
+        paths: Vec<(RelPath, Option<Stat>)>,
+        mut answers: Vec<Result<Seen, ItemError>>,
+        lost: bool,
+    ) -> Option<Job> {
+        let error = self.hosts[host].disk.root_error();
+        let lost = lost || error.is_some();
+        if lost {
+            let error = error.unwrap_or(ItemError { kind: ItemErrorKind::RootLost, reason: "the root went".into() });
+            return self.complete_job(host, Input::Probed { probe, outcome: Err(error) });
+        }
+        let Some((path, known)) = paths.get(answers.len()) else {
+            return self.complete_job(host, Input::Probed { probe, outcome: Ok(answers) });
+        };
+        let busy = self.is_unquiet(|f| f.disk) && self.dice.percent(3);
+        answers.push(if busy {
+            Err(ItemError { kind: ItemErrorKind::Busy, reason: "it changes while it is read".into() })
+        } else {
+            self.hosts[host].disk.probe(path, known.as_ref())
+        });
+        Some(Job::Probe { probe, paths, answers, lost })
+    }
+
+    fn apply_step(&mut self, host: usize, apply: EffectId, ops: Vec<Op>, mut done: Vec<Done>) -> Option<Job> {
+        if done.is_empty()
+            && let Some(error) = self.hosts[host].disk.root_error()
+        {
+            return self.complete_job(host, Input::Applied { apply, outcome: Err(error) });
+        }
+        let Some(op) = ops.get(done.len()) else {
+            self.use_up(host, &ops, &done);
+            return self.complete_job(host, Input::Applied { apply, outcome: Ok(done) });
+        };
+        let outcome = if self.hosts[host].disk.lost {
+            Done::Failed(ItemError { kind: ItemErrorKind::Io, reason: "the root went".into() })
+        } else {
+            self.hosts[host].disk.carry_out(op)
+        };
+        self.tell_trace(|_| format!("host {host}: {op:?}: {outcome:?}"));
+        if let (Done::Made(_), Make::File { .. }) = (&outcome, &op.make)
+            && let Some(content) = self.hosts[host].disk.get(&op.path).and_then(|e| e.content)
+        {
+            self.oracle.placed(host, &op.path, content);
+        }
+        if matches!(outcome, Done::Made(_)) && self.dice.percent(50) {
+            self.hint(host, op.path.clone());
+        }
+        done.push(outcome);
+        Some(Job::Apply { apply, ops, done })
+    }
+
+    /// Staged files that were put in place are there no more.
+    fn use_up(&mut self, host: usize, ops: &[Op], done: &[Done]) {
+        let content = |op: &Op| match &op.make {
+            Make::File { content, .. } => Some(*content),
+            Make::Absent | Make::Dir { .. } | Make::Meta { .. } | Make::Symlink { .. } => None,
+        };
+        let made = |(op, done): (&Op, &Done)| content(op).filter(|_| matches!(done, Done::Made(_)));
+        for content in ops.iter().zip(done).filter_map(made) {
+            self.hosts[host].disk.use_up(content);
+        }
+    }
+}

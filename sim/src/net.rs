@@ -1,0 +1,470 @@
+//! The network: connections whose lanes keep their own order and no other, requests on streams of their own, and all
+//! the ways in which both end.
+
+use crate::disk::chunk;
+use crate::world::{Event, World};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use sync_core::id::{AskId, EffectId, LinkId, PublicKey};
+use sync_core::input::{FetchFailure, Lane};
+use sync_core::output::{Serve, Source};
+use sync_core::transfer::{ChunkList, SCHEME};
+use sync_core::wire::{ListWant, Message, Want, WantItem, encode};
+use sync_core::{CloseCode, ContentId, DeviceId, FetchError, FolderId, Input, Output};
+
+/// One end of a connection.
+#[derive(Debug)]
+struct End {
+    host: usize,
+    link: LinkId,
+    /// Whether the node has been told of it and not yet of its end.
+    up: bool,
+    admitted: bool,
+    /// What has arrived before it was admitted.
+    waiting: Vec<Arrival>,
+    /// When the last frame of each lane arrives here.
+    last: [u64; 2],
+}
+
+#[derive(Debug)]
+enum Arrival {
+    Frame(Lane, Vec<u8>),
+    Ask(AskId, Vec<u8>),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Conn {
+    ends: [End; 2],
+    /// Whether nothing comes through any more.
+    dead: bool,
+}
+
+/// A request under way.
+#[derive(Debug)]
+struct Ask {
+    conn: u64,
+    /// The end that asks.
+    side: usize,
+    fetch: EffectId,
+    want: FetchKind,
+    answered: bool,
+}
+
+#[derive(Clone, Debug)]
+enum FetchKind {
+    List(u64),
+    Batch(Vec<(ContentId, u64)>),
+    Range { content: ContentId, size: u64, offset: u64, chunks: ChunkList },
+}
+
+/// What comes back on a request's stream.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// A code.
+    Refused(FetchError),
+    /// A chunk list.
+    List(ChunkList),
+    /// Bytes or a code for each item.
+    Items(Vec<Result<Vec<u8>, FetchError>>),
+}
+
+/// Every connection and request.
+#[derive(Debug, Default)]
+pub struct Net {
+    conns: BTreeMap<u64, Conn>,
+    by_link: BTreeMap<(usize, LinkId), (u64, usize)>,
+    asks: BTreeMap<AskId, Ask>,
+    next: u64,
+    /// Pairs that cannot reach each other.
+    pub cut: Vec<(usize, usize)>,
+}
+
+/// Where a host listens.
+pub fn address(host: usize) -> String {
+    format!("10.0.0.{host}:22000")
+}
+
+fn host_of(addr: &str) -> Option<usize> {
+    addr.strip_prefix("10.0.0.")?.strip_suffix(":22000")?.parse().ok()
+}
+
+impl World {
+    fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.net.cut.iter().any(|(x, y)| (*x, *y) == (a, b) || (*x, *y) == (b, a))
+    }
+
+    fn latency(&mut self) -> u64 {
+        let base = 200 + self.dice.range(0, 2_000);
+        if self.calm || !self.scenario.faults.delays {
+            return base;
+        }
+        if self.dice.percent(10) { self.dice.range(10_000, 3_000_000) } else { base + self.dice.range(0, 100_000) }
+    }
+
+    pub(crate) fn dial(&mut self, host: usize, dial: EffectId, peer: DeviceId, addrs: &[String]) {
+        let target = addrs.iter().filter_map(|a| host_of(a)).find(|h| self.hosts.get(*h).is_some_and(|t| t.id == peer));
+        let at = self.now + self.latency() * 3;
+        let life = self.hosts[host].life;
+        self.push(at, Event::Dialled { host, life, dial, target });
+    }
+
+    pub(crate) fn dialled(&mut self, host: usize, dial: EffectId, target: Option<usize>) {
+        let reached = target.filter(|t| !self.is_cut(host, *t) && self.hosts[*t].is_up());
+        let Some(other) = reached else {
+            let after = self.dice.range(1_000, 4_000_000);
+            return self.tell_later(host, after, Input::DialFailed { dial, reason: "no answer".into() });
+        };
+        self.net.next += 1;
+        let conn = self.net.next;
+        let links = [LinkId(conn * 2), LinkId(conn * 2 + 1)];
+        let addrs = [address(other), format!("10.0.0.{host}:{}", 40_000 + conn % 20_000)];
+        let keys: [PublicKey; 2] = [self.hosts[other].key, self.hosts[host].key];
+        let delays = [self.latency(), self.latency()];
+        let end = |host, side: usize, now: u64| End {
+            host,
+            link: links[side],
+            up: true,
+            admitted: false,
+            waiting: Vec::new(),
+            last: [now + delays[side]; 2],
+        };
+        let ends = [end(host, 0, self.now), end(other, 1, self.now)];
+        self.net.conns.insert(conn, Conn { ends, dead: false });
+        for (side, host) in [host, other].into_iter().enumerate() {
+            self.net.by_link.insert((host, links[side]), (conn, side));
+            let dial = (side == 0).then_some(dial);
+            let up = Input::LinkUp { link: links[side], key: keys[side], addr: addrs[side].clone(), dial };
+            self.tell_later(host, delays[side], up);
+        }
+        if self.is_unquiet(|f| f.drops) && self.dice.percent(40) {
+            let at = self.now + self.dice.range(0, 8_000_000);
+            self.push(at, Event::Drop { conn });
+        }
+    }
+
+    pub(crate) fn admit(&mut self, host: usize, link: LinkId) {
+        let Some((conn, side)) = self.net.by_link.get(&(host, link)).copied() else { return };
+        let Some(c) = self.net.conns.get_mut(&conn) else { return };
+        c.ends[side].admitted = true;
+        for arrival in std::mem::take(&mut c.ends[side].waiting) {
+            self.arrive(host, link, arrival);
+        }
+    }
+
+    fn arrive(&mut self, host: usize, link: LinkId, arrival: Arrival) {
+        let input = match arrival {
+            Arrival::Frame(lane, frame) => Input::Received { link, lane, frame },
+            Arrival::Ask(ask, frame) => Input::Asked { link, ask, frame },
+        };
+        self.tell(host, input);
+    }
+
+    pub(crate) fn send(&mut self, host: usize, link: LinkId, lane: Lane, frame: Vec<u8>) {
+        let Some((conn, side)) = self.net.by_link.get(&(host, link)).copied() else { return };
+        let mut delay = self.latency();
+        if lane == Lane::Index && self.is_unquiet(|f| f.reorder) && self.dice.percent(20) {
+            delay += self.dice.range(0, 1_000_000);
+        }
+        let Some(c) = self.net.conns.get_mut(&conn) else { return };
+        if !c.ends[side].up {
+            return;
+        }
+        let last = &mut c.ends[1 - side].last[usize::from(lane == Lane::Index)];
+        *last = (self.now + delay).max(*last + 1);
+        let at = *last;
+        self.push(at, Event::Frame { conn, to: 1 - side, lane, frame });
+    }
+
+    pub(crate) fn frame(&mut self, conn: u64, to: usize, lane: Lane, frame: Vec<u8>) {
+        let Some(c) = self.net.conns.get_mut(&conn).filter(|c| !c.dead) else { return };
+        let (host, link) = (c.ends[to].host, c.ends[to].link);
+        let (from, from_link, from_up) = (c.ends[1 - to].host, c.ends[1 - to].link, c.ends[1 - to].up);
+        if lane == Lane::Index && from_up {
+            self.tell(from, Input::Sent { link: from_link });
+        }
+        self.reach(conn, to, host, link, Arrival::Frame(lane, frame));
+    }
+
+    fn reach(&mut self, conn: u64, to: usize, host: usize, link: LinkId, arrival: Arrival) {
+        let Some(c) = self.net.conns.get_mut(&conn) else { return };
+        let end = &mut c.ends[to];
+        if !end.up {
+            return;
+        }
+        if end.admitted {
+            self.arrive(host, link, arrival);
+        } else {
+            end.waiting.push(arrival);
+        }
+    }
+
+    pub(crate) fn hang_up(&mut self, host: usize, link: LinkId, code: CloseCode, reason: String) {
+        let Some((conn, side)) = self.net.by_link.get(&(host, link)).copied() else { return };
+        let after = self.latency();
+        let Some(c) = self.net.conns.get(&conn) else { return };
+        let at = c.ends[1 - side].last.iter().copied().max().unwrap_or(0).max(self.now + after);
+        if !c.dead {
+            self.push(at, Event::Closed { conn, side: 1 - side, code, reason });
+        }
+        let (side, reason) = (side, "closed by this device".into());
+        self.push(self.now + 500, Event::Closed { conn, side, code: CloseCode::None, reason });
+    }
+
+    /// A connection breaks: each end learns of it in its own time.
+    pub(crate) fn drop_conn(&mut self, conn: u64) {
+        let Some(c) = self.net.conns.get_mut(&conn) else { return };
+        if std::mem::replace(&mut c.dead, true) {
+            return;
+        }
+        for side in 0..2 {
+            let longest = if self.dice.percent(20) { 40_000_000 } else { 3_000_000 };
+            let at = self.now + self.dice.range(0, longest);
+            let reason = "timed out".into();
+            self.push(at, Event::Closed { conn, side, code: CloseCode::None, reason });
+        }
+    }
+
+    pub(crate) fn closed(&mut self, conn: u64, side: usize, code: CloseCode, reason: String) {
+        let Some(c) = self.net.conns.get_mut(&conn) else { return };
+        if !std::mem::replace(&mut c.ends[side].up, false) {
+            return;
+        }
+        let (host, link) = (c.ends[side].host, c.ends[side].link);
+        self.net.by_link.remove(&(host, link));
+        let mine: Vec<AskId> = self.net.asks.iter().filter(|(_, a)| a.conn == conn).map(|(id, _)| *id).collect();
+        let early = self.dice.percent(50);
+        if !early {
+            self.tell(host, Input::LinkDown { link, code, reason: reason.clone() });
+        }
+        for id in mine {
+            let asks = self.net.asks.get(&id).is_some_and(|a| a.side == side);
+            if asks {
+                self.complete(id, &Payload::Refused(FetchError::Broken));
+            } else if let Some(ask) = self.net.asks.get_mut(&id)
+                && !std::mem::replace(&mut ask.answered, true)
+            {
+                self.tell(host, Input::Answered { ask: id, bytes: 0 });
+            }
+        }
+        if early {
+            self.tell(host, Input::LinkDown { link, code, reason });
+        }
+        if self.net.conns.get(&conn).is_some_and(|c| c.ends.iter().all(|e| !e.up)) {
+            self.net.conns.remove(&conn);
+        }
+    }
+
+    /// A host is gone: the other ends find out.
+    pub(crate) fn vanish(&mut self, host: usize) {
+        let conns: Vec<u64> =
+            self.net.conns.iter().filter(|(_, c)| c.ends.iter().any(|e| e.host == host)).map(|(id, _)| *id).collect();
+        for conn in conns {
+            self.drop_conn(conn);
+            if let Some(c) = self.net.conns.get_mut(&conn) {
+                c.ends.iter_mut().filter(|e| e.host == host).for_each(|e| e.up = false);
+            }
+        }
+        self.net.by_link.retain(|(h, _), _| *h != host);
+    }
+
+    /// Every connection between two hosts breaks.
+    pub(crate) fn cut(&mut self, a: usize, b: usize) {
+        self.net.cut.push((a, b));
+        let between = |c: &Conn| c.ends.iter().all(|e| e.host == a || e.host == b);
+        let conns: Vec<u64> = self.net.conns.iter().filter(|(_, c)| between(c)).map(|(id, _)| *id).collect();
+        conns.into_iter().for_each(|conn| self.drop_conn(conn));
+    }
+
+    pub(crate) fn fetch(&mut self, host: usize, output: Output) {
+        let (fetch, link, message, want) = match output {
+            Output::FetchList { fetch, link, folder, content, size } => {
+                let want = Message::ListWant(ListWant { folder, content, scheme: SCHEME });
+                (fetch, link, want, FetchKind::List(size))
+            }
+            Output::FetchBatch { fetch, link, folder, items } => {
+                let wants = items.iter().map(|(content, len)| WantItem { content: *content, offset: 0, len: *len });
+                let want = Message::Want(Want { folder, items: wants.collect() });
+                (fetch, link, want, FetchKind::Batch(items))
+            }
+            Output::FetchRange { fetch, link, folder, content, size, offset, chunks } => {
+                let item = WantItem { content, offset, len: chunks.bytes() };
+                let want = Message::Want(Want { folder, items: vec![item] });
+                (fetch, link, want, FetchKind::Range { content, size, offset, chunks })
+            }
+            other => unreachable!("not a fetch: {other:?}"),
+        };
+        self.net.next += 1;
+        let ask = AskId(self.net.next);
+        let (conn, side) = self.net.by_link.get(&(host, link)).copied().unwrap_or((0, 0));
+        self.net.asks.insert(ask, Ask { conn, side, fetch, want, answered: false });
+        self.hosts[host].fetches.insert(ask);
+        if conn == 0 {
+            return self.complete_at(host, ask, &Payload::Refused(FetchError::Broken));
+        }
+        let at = self.now + self.latency();
+        self.push(at, Event::Ask { conn, to: 1 - side, ask, frame: encode(&message) });
+    }
+
+    pub(crate) fn asked(&mut self, conn: u64, to: usize, ask: AskId, frame: Vec<u8>) {
+        let Some(c) = self.net.conns.get(&conn).filter(|c| !c.dead) else { return };
+        let (host, link) = (c.ends[to].host, c.ends[to].link);
+        self.reach(conn, to, host, link, Arrival::Ask(ask, frame));
+    }
+
+    /// The serving side reads its disk.
+    pub(crate) fn serve(&mut self, host: usize, ask: AskId, answer: Serve) {
+        let payload = match answer {
+            Serve::Refuse(error) => Payload::Refused(error),
+            Serve::List(source) => match self.read(host, &source) {
+                Some(bytes) => Payload::List(chunk(&bytes)),
+                None => Payload::Refused(FetchError::Changed),
+            },
+            Serve::Ranges(ranges) => {
+                let read = |(source, range): (Result<Source, FetchError>, Range<u64>)| {
+                    let bytes = self.read(host, &source?).ok_or(FetchError::Changed)?;
+                    let range = usize::try_from(range.start).unwrap_or(0)..usize::try_from(range.end).unwrap_or(0);
+                    bytes.get(range).map(<[u8]>::to_vec).ok_or(FetchError::Refused)
+                };
+                Payload::Items(ranges.into_iter().map(read).collect())
+            }
+        };
+        let bytes = match &payload {
+            Payload::Items(items) => items.iter().flatten().map(|b| b.len() as u64).sum(),
+            Payload::Refused(_) | Payload::List(_) => 0,
+        };
+        if let Some(a) = self.net.asks.get_mut(&ask)
+            && !std::mem::replace(&mut a.answered, true)
+        {
+            let after = self.latency();
+            self.tell_later(host, after, Input::Answered { ask, bytes });
+        }
+        let at = self.now + self.latency() + bytes / 100;
+        self.push(at, Event::Answer { ask, payload });
+    }
+
+    fn read(&self, host: usize, source: &Source) -> Option<std::rc::Rc<Vec<u8>>> {
+        self.hosts[host].disk.read(&source.path, &source.expect)
+    }
+
+    /// An answer has come through, or not.
+    pub(crate) fn answer(&mut self, ask: AskId, mut payload: Payload) {
+        let Some(a) = self.net.asks.get(&ask) else { return };
+        if !self.net.conns.get(&a.conn).is_some_and(|c| !c.dead && c.ends[a.side].up) {
+            return;
+        }
+        if self.is_unquiet(|f| f.corrupt) && self.dice.percent(5) {
+            spoil(&mut payload, self.dice.next());
+        }
+        if self.is_unquiet(|f| f.drops) && self.dice.percent(5) {
+            payload = Payload::Refused(FetchError::Broken);
+        }
+        self.complete(ask, &payload);
+    }
+
+    fn complete(&mut self, ask: AskId, payload: &Payload) {
+        let Some(a) = self.net.asks.get(&ask) else { return };
+        let host = self.net.conns.get(&a.conn).map(|c| c.ends[a.side].host);
+        if let Some(host) = host {
+            self.complete_at(host, ask, payload);
+        }
+    }
+
+    fn complete_at(&mut self, host: usize, ask: AskId, payload: &Payload) {
+        let Some(a) = self.net.asks.remove(&ask) else { return };
+        if !self.hosts[host].fetches.remove(&ask) {
+            return;
+        }
+        let fetch = a.fetch;
+        let input = match a.want {
+            FetchKind::List(size) => Input::ListFetched { fetch, outcome: list_of(payload, size) },
+            FetchKind::Batch(items) => {
+                let outcomes = items.iter().enumerate().map(|(i, (content, size))| {
+                    let bytes = item_of(payload, i)?;
+                    if bytes.len() as u64 != *size || ContentId::of(&bytes) != *content {
+                        return Err(FetchFailure::Peer(FetchError::BadHash));
+                    }
+                    self.hosts[host].disk.stage_whole(*content, bytes).map_err(FetchFailure::Disk)
+                });
+                Input::BatchFetched { fetch, outcomes: outcomes.collect() }
+            }
+            FetchKind::Range { content, size, offset, chunks } => {
+                let (chunks, error) = self.stage_range(host, content, size, offset, &chunks, payload);
+                Input::RangeFetched { fetch, chunks, error }
+            }
+        };
+        let after = self.dice.range(10, 2_000);
+        self.tell_later(host, after, input);
+    }
+
+    fn stage_range(
+        &mut self,
+        host: usize,
+        content: ContentId,
+        size: u64,
+        offset: u64,
+        chunks: &ChunkList,
+        payload: &Payload,
+    ) -> (u32, Option<FetchFailure>) {
+        let mut bytes = match item_of(payload, 0) {
+            Ok(bytes) => bytes,
+            Err(error) => return (0, Some(error)),
+        };
+        let mut end = None;
+        if self.is_unquiet(|f| f.drops) && self.dice.percent(10) {
+            bytes.truncate(self.dice.index(bytes.len() + 1));
+            end = Some(FetchFailure::Peer(FetchError::Broken));
+        }
+        let (mut at, mut done) = (0, 0);
+        for (len, hash) in chunks.iter() {
+            let len = len as usize;
+            let Some(part) = bytes.get(at..at + len) else { return (done, end) };
+            if *blake3::hash(part).as_bytes() != hash {
+                return (done, Some(FetchFailure::Peer(FetchError::BadHash)));
+            }
+            if let Err(error) = self.hosts[host].disk.stage_part(content, size, offset + at as u64, part) {
+                return (done, Some(FetchFailure::Disk(error)));
+            }
+            at += len;
+            done += 1;
+        }
+        (done, None)
+    }
+}
+
+fn item_of(payload: &Payload, index: usize) -> Result<Vec<u8>, FetchFailure> {
+    let item = match payload {
+        Payload::Refused(error) => Err(*error),
+        Payload::List(_) => Err(FetchError::BadHash),
+        Payload::Items(items) => items.get(index).cloned().unwrap_or(Err(FetchError::Broken)),
+    };
+    item.map_err(FetchFailure::Peer)
+}
+
+fn list_of(payload: &Payload, size: u64) -> Result<ChunkList, FetchFailure> {
+    match payload {
+        Payload::Refused(error) => Err(FetchFailure::Peer(*error)),
+        Payload::Items(_) => Err(FetchFailure::Peer(FetchError::BadHash)),
+        Payload::List(list) if list.bytes() == size => Ok(list.clone()),
+        Payload::List(_) => Err(FetchFailure::Peer(FetchError::BadHash)),
+    }
+}
+
+/// Changes one bit of what comes back.
+fn spoil(payload: &mut Payload, at: u64) {
+    match payload {
+        Payload::Refused(_) | Payload::List(_) => {}
+        Payload::Items(items) => {
+            let picked = usize::try_from(at % items.len().max(1) as u64).unwrap_or(0);
+            if let Some(Ok(bytes)) = items.get_mut(picked)
+                && !bytes.is_empty()
+            {
+                let place = usize::try_from(at >> 8).unwrap_or(0) % bytes.len();
+                bytes[place] ^= 1;
+            }
+        }
+    }
+}
+
+/// The one folder of every run.
+pub const FOLDER: FolderId = FolderId([7; 16]);
