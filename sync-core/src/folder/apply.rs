@@ -43,11 +43,11 @@ impl Folder {
         if self.state.paused || self.root_error.is_some() || self.applies >= limits.applies {
             return Ok(());
         }
-        if self.plan.is_empty() && self.transfers.len() < limits.transfers {
+        if self.plan.is_empty() && self.transfers.hopeful() < limits.transfers {
             self.load_pending(limits.plan_paths, index)?;
         }
         // Bytes go only after everything that may want them elsewhere has been looked at.
-        let all_seen = self.pending_after.is_none() || self.transfers.len() >= limits.transfers;
+        let all_seen = self.pending_after.is_none() || self.transfers.hopeful() >= limits.transfers;
         let may_displace = self.plan.is_empty() && all_seen;
         if may_displace {
             self.plan = core::mem::take(&mut self.displacing);

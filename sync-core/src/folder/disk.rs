@@ -259,6 +259,11 @@ impl Folder {
                 self.write_local(path, body, stat, saw, cx, index)?;
                 self.tell_local(path, if existed { "changed" } else { "created" }, cx);
             }
+            LocalChange::Settle { source, loser } => {
+                index.remove_base(self.id(), path)?;
+                self.settle_loser(&source, loser, cx, index)?;
+                self.tell_local(path, "deleted", cx);
+            }
             LocalChange::Delete { saw } => {
                 self.delete_local(path, saw, cx, index)?;
                 self.tell_local(path, "deleted", cx);
@@ -277,14 +282,14 @@ impl Folder {
         wanted: &Wanted,
         index: &mut I,
     ) -> Result<LocalChange, I::Error> {
-        let Some(saw) = base.and_then(|b| b.dot).filter(|_| *seen == Seen::Absent) else {
+        if *seen != Seen::Absent || base.is_none() {
             return Ok(local_change(&Row::default(), base, seen, wanted, false));
-        };
-        let shown = self.copies.at(path).filter(|(_, loser)| loser.dot == saw);
-        let Some((source, _)) = shown else { return Ok(LocalChange::Forget) };
+        }
+        let Some((source, loser)) = self.copy_shown(path, base) else { return Ok(LocalChange::Forget) };
         // While this disk has the version at the name it lost, its copy is not settled by being gone.
-        let held = index.base(self.id(), source)?.is_some_and(|b| b.dot == Some(saw));
-        Ok(if held { LocalChange::Forget } else { LocalChange::Delete { saw } })
+        let copy = base.map(|b| &b.body);
+        let held = index.base(self.id(), &source)?.is_some_and(|b| copy.is_some_and(|c| b.body.same_content(c)));
+        Ok(if held { LocalChange::Forget } else { LocalChange::Settle { source, loser } })
     }
 
     /// What was in a directory that is gone is gone too.

@@ -46,11 +46,8 @@ impl Folder {
 
     /// What a row shows.
     fn projection<I: Index>(&self, path: &RelPath, row: &Row, index: &mut I) -> Result<Projection, I::Error> {
-        // A lone version that never met another cannot have lost to what is below it, unless it is a deletion.
-        let lone_file =
-            row.siblings.len() == 1 && row.is_live() && row.ctx.iter().all(|d| row.siblings.contains_key(&d));
         let is_dir = matches!(winner(row, &self.state.policy), Some((_, Value { body: Body::Dir { .. }, .. })));
-        let live_below = !is_dir && !lone_file && index.live_below(self.id(), path)?;
+        let live_below = !is_dir && index.live_below(self.id(), path)?;
         Ok(project(row, live_below, &self.state.policy))
     }
 
@@ -90,9 +87,7 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
-        // Only who had the copy before his eyes has done away with it; anybody else merely takes its name.
-        let shown = self.copies.at(path).filter(|(_, loser)| Some(loser.dot) == saw);
-        let copied = shown.map(|(source, loser)| (source.clone(), loser.dot));
+        let copied = self.copy_shown(path, index.base(self.id(), path)?.as_ref());
         self.ensure_parents(path, cx, index)?;
         let key = Key::Path(path.clone());
         let mut row = self.row(path, index)?;
@@ -105,6 +100,9 @@ impl Folder {
         self.put(&key, &row, index)?;
         index.put_base(self.id(), path, &Base { dot: Some(dot), body, stat })?;
         self.after_row(path, &row, cx, index)?;
+        if row.siblings.len() > 1 {
+            self.mark(path, index)?;
+        }
         // An edited copy is an ordinary file from now on, and its version is no loser any more.
         if let Some((source, loser)) = copied {
             self.settle_loser(&source, loser, cx, index)?;
@@ -112,7 +110,15 @@ impl Folder {
         Ok(())
     }
 
-    /// The user deleted the version `saw`, the path's own or a copy.
+    /// The copy that a person has before his eyes at `path`, by its bytes: where it comes from, and its version. A
+    /// version that is merely to show there is not it: whoever writes there only takes its name.
+    pub(super) fn copy_shown(&self, path: &RelPath, base: Option<&Base>) -> Option<(RelPath, Dot)> {
+        let (source, loser) = self.copies.at(path)?;
+        let shows = base.is_some_and(|b| b.body.same_content(&loser.value.body));
+        shows.then(|| (source.clone(), loser.dot))
+    }
+
+    /// The user deleted the path's version `saw`.
     pub(super) fn delete_local<I: Index>(
         &mut self,
         path: &RelPath,
@@ -121,10 +127,7 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         index.remove_base(self.id(), path)?;
-        let copied = self.copies.at(path).map(|(source, _)| source.clone());
-        if let Some(source) = copied {
-            return self.settle_loser(&source, saw, cx, index);
-        }
+
         let mut row = self.row(path, index)?;
         let body = row.siblings.get(&saw).map(|v| v.body.clone());
         let is_winner = |(_, v): (Dot, &Value)| body.as_ref().is_some_and(|b| b.same_content(&v.body));
@@ -135,6 +138,8 @@ impl Folder {
         losers.iter().for_each(|(_, loser)| drop(row.siblings.remove(&loser.dot)));
         self.put(&Key::Path(path.clone()), &row, index)?;
         self.after_row(path, &row, cx, index)?;
+        // Another version may come into its own.
+        self.mark(path, index)?;
         for (copy, loser) in losers {
             self.make_ordinary(&copy, &loser, cx, index)?;
         }
@@ -173,7 +178,7 @@ impl Folder {
 
     /// One loser of `source` counts as seen from now on. The winner keeps its dot: whoever replaces it meanwhile replaces
     /// the same version.
-    fn settle_loser<I: Index>(
+    pub(super) fn settle_loser<I: Index>(
         &mut self,
         source: &RelPath,
         loser: Dot,

@@ -4,6 +4,7 @@
 use super::step::Wanted;
 use crate::index::{Base, Body, Dot, Row, Stat};
 use crate::input::Seen;
+use crate::path::RelPath;
 
 /// What a look at the disk means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,13 @@ pub enum LocalChange {
         stat: Stat,
         /// The version the user had before.
         saw: Option<Dot>,
+    },
+    /// The user deleted the conflict copy of a version.
+    Settle {
+        /// The path it comes from.
+        source: RelPath,
+        /// The version.
+        loser: Dot,
     },
     /// The user deleted this version.
     Delete {

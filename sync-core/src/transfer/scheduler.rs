@@ -169,6 +169,12 @@ impl Transfers {
         self.all.len()
     }
 
+    /// Number of contents on their way that some device may still have: the others may wait for ever, and are no
+    /// reason to keep anything else waiting.
+    pub fn hopeful(&self) -> usize {
+        self.all.values().filter(|t| t.lacking.is_empty() && t.bad.is_empty()).count()
+    }
+
     /// Whether nothing is on its way.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -381,7 +387,7 @@ impl Transfers {
         let mut bytes = 0;
         for (_, content) in &self.small {
             let Some(t) = self.all.get(content).filter(|t| t.not_before <= now) else { continue };
-            let fits = items.len() < limits.request_items && bytes + t.size <= limits.request_bytes;
+            let fits = items.is_empty() || items.len() < limits.request_items && bytes + t.size <= limits.request_bytes;
             if !fits {
                 break;
             }
