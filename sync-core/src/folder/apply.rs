@@ -174,7 +174,7 @@ impl Folder {
         Ok(Outcome::Added)
     }
 
-    fn first_child<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
+    pub(super) fn first_child<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
         let dir = DirPath::from(path.clone());
         let page = index.base_children(self.id(), &dir, None, 1)?;
         Ok(page.first().and_then(|(name, _)| dir.join(name).ok()))
