@@ -45,6 +45,11 @@ const TRASH_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Entries of the audit answered at most.
 const MAX_AUDITS: usize = 10_000;
 
+/// The folder of the command line is refused: a wrong code, or a place that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// What the daemon is started with.
 #[derive(Debug)]
 pub struct UpConfig {
@@ -230,7 +235,7 @@ async fn first_folder(
         },
         (Some(path), None) => daemon.share(&path, name).await.map(drop),
     };
-    outcome.map_err(|refusal| anyhow::anyhow!(refusal.reason))
+    outcome.map_err(|refusal| Refused(refusal.reason).into())
 }
 
 impl Daemon {

@@ -30,6 +30,8 @@ pub(crate) enum Effect {
 pub(crate) struct Planned {
     pub(crate) path: RelPath,
     pub(crate) wanted: Wanted,
+    /// The staged content that it puts in place, which is its own until it is done.
+    pub(crate) places: Option<ContentId>,
     /// Whether something was there before.
     pub(crate) replaces: bool,
 }

@@ -71,6 +71,8 @@ pub(crate) struct Folder {
     /// Paths that wait for another path to change.
     blocked: BTreeMap<RelPath, BTreeSet<RelPath>>,
     applies: usize,
+    /// Contents that applies under way put in place, each with the paths that want it next.
+    placing: BTreeMap<ContentId, BTreeSet<RelPath>>,
     trouble: BTreeMap<RelPath, Trouble>,
     /// When items with trouble are tried again.
     retries: Agenda,
@@ -134,6 +136,7 @@ impl Folder {
             pending_count: index.pending_count(id)?,
             blocked: BTreeMap::new(),
             applies: 0,
+            placing: BTreeMap::new(),
             trouble: BTreeMap::new(),
             retries: Agenda::default(),
             root_error: None,

@@ -18,7 +18,8 @@ const START: Duration = Duration::from_secs(20);
 
 /// A daemon that is up or down. Dropping it kills the process; a failing test has its log printed.
 pub struct Daemon<'l> {
-    lab: &'l Lab,
+    /// Where it lives.
+    pub lab: &'l Lab,
     /// What it is called in the lab.
     pub name: String,
     /// Where it keeps its state.

@@ -35,7 +35,7 @@ impl<'l> Pair<'l> {
     pub fn settle(&self) -> Tree {
         self.lab.wait_for("both folders are the same", || {
             let (a, b) = (Tree::read(&self.a.root), Tree::read(&self.b.root));
-            a.same(&b)?;
+            a.same(&b).map_err(|text| format!("{text}\n{}", self.words()))?;
             self.both_say_so()?;
             Ok(a)
         })
@@ -45,10 +45,22 @@ impl<'l> Pair<'l> {
     pub fn settle_to(&self, wanted: &Tree) {
         self.lab.wait_for("both folders are as wanted", || {
             for side in [&self.b, &self.a] {
-                wanted.same(&Tree::read(&side.root)).map_err(|text| format!("{} has {text}", side.name))?;
+                let same = wanted.same(&Tree::read(&side.root));
+                same.map_err(|text| format!("{} is not as wanted: {text}\n{}", side.name, self.words()))?;
             }
             self.both_say_so()
         });
+    }
+
+    /// What both daemons say of themselves.
+    fn words(&self) -> String {
+        let words = |side: &Daemon<'_>| {
+            let status = side.status();
+            let (missing, folder) = (&status["missing"], &status["folders"][0]);
+            let (errors, transfers) = (&folder["errors"], &status["transfers"]);
+            format!("{}: {} {missing} errors {errors} transfers {transfers}", side.name, folder["state"])
+        };
+        format!("{}\n{}", words(&self.a), words(&self.b))
     }
 
     fn both_say_so(&self) -> Result<(), String> {

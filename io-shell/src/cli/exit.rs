@@ -1,6 +1,7 @@
 //! How a command ends.
 
 use crate::api::{ClientError, LockError};
+use crate::daemon::Refused;
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -94,7 +95,10 @@ impl From<io::Error> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
+        match error.downcast::<Refused>() {
+            Ok(refused) => Self::Client(ClientError::Refused(refused.0)),
+            Err(other) => Self::Other(other),
+        }
     }
 }
 
@@ -111,7 +115,8 @@ mod tests {
         check(ClientError::Refused(String::new()).into(), 4);
         check(LockError::Taken { home: "/h".into(), pid: "1".into() }.into(), 4);
         check(ClientError::Broken(String::new()).into(), 1);
-        check(Failure::Other(anyhow::anyhow!("x")), 1);
+        check(anyhow::anyhow!("x").into(), 1);
+        check(anyhow::Error::new(Refused(String::new())).into(), 4);
         assert_eq!((Exit::Yes as u8, Exit::No as u8), (0, 1));
     }
 

@@ -4,6 +4,7 @@ use super::link::MAX_BIDI_STREAMS;
 use crate::world::Net;
 use anyhow::{Context, Result};
 use aws_lc_rs::{hkdf, hmac};
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, MtuDiscoveryConfig, Runtime, ServerConfig,
@@ -22,6 +23,9 @@ const UNADMITTED_WINDOW: u32 = 256 << 10;
 const UNADMITTED_BIDI_STREAMS: u32 = 1;
 /// Two lanes, and room to see that a peer opens too many.
 const UNI_STREAMS: u32 = 8;
+/// Bytes that may be under way before the first answer: ten full datagrams, as RFC 9002 has it. With less, one probe
+/// for larger datagrams fills the window, and quinn sends no close code while the window is full.
+const INITIAL_WINDOW: u64 = 10 * MAX_DATAGRAM as u64;
 /// Bytes of ours that may be unacknowledged on one connection.
 const SEND_WINDOW: u64 = 64 << 20;
 /// How often a silent connection is kept alive.
@@ -43,8 +47,11 @@ const _: () = assert!(UNADMITTED_BIDI_STREAMS < MAX_BIDI_STREAMS);
 pub(super) fn transport() -> Arc<TransportConfig> {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(MAX_DATAGRAM);
+    let mut controller = CubicConfig::default();
+    controller.initial_window(INITIAL_WINDOW);
     let mut config = TransportConfig::default();
     config
+        .congestion_controller_factory(Arc::new(controller))
         .initial_mtu(1_200)
         .mtu_discovery_config(Some(discovery))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))

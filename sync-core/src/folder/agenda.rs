@@ -53,7 +53,7 @@ impl Agenda {
     }
 
     /// Every path, by path.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &RelPath> {
+    pub(super) fn paths(&self) -> impl DoubleEndedIterator<Item = &RelPath> {
         self.times.keys()
     }
 

@@ -18,6 +18,8 @@ struct Batch {
     planned: Vec<Planned>,
     /// Directories that an earlier operation of the batch makes.
     makes: BTreeSet<RelPath>,
+    /// Contents that the batch puts in place.
+    places: BTreeSet<ContentId>,
 }
 
 /// What became of one path.
@@ -68,6 +70,7 @@ impl Folder {
         if batch.ops.is_empty() {
             return Ok(());
         }
+        self.placing.extend(batch.places.into_iter().map(|content| (content, BTreeSet::new())));
         let apply = cx.start(Effect::Apply(self.id(), batch.planned));
         cx.emit(Output::Apply { apply, folder: self.id(), ops: batch.ops });
         self.applies += 1;
@@ -151,6 +154,15 @@ impl Folder {
         if let Some(blocker) = self.blocker(path, &make, base.as_ref(), batch, index)? {
             return Ok(Outcome::Blocked(blocker));
         }
+        let places = if let Make::File { content, .. } = &make { Some(*content) } else { None };
+        if let Some(content) = places {
+            // Two applies would give the one staged file two modes and times, and move it to two places.
+            if let Some(waiting) = self.placing.get_mut(&content) {
+                waiting.insert(path.clone());
+                return Ok(Outcome::Later);
+            }
+            batch.places.insert(content);
+        }
         if matches!(make, Make::Dir { .. }) {
             batch.makes.insert(path.clone());
         }
@@ -158,11 +170,11 @@ impl Folder {
         // A directory in the way goes first; what is wanted in its place is planned again after that.
         let wanted = if make == Make::Absent { Wanted::Absent } else { wanted };
         batch.ops.push(Op { path: path.clone(), expect, make });
-        batch.planned.push(Planned { path: path.clone(), wanted, replaces: base.is_some() });
+        batch.planned.push(Planned { path: path.clone(), wanted, places, replaces: base.is_some() });
         Ok(Outcome::Added)
     }
 
-    fn first_child<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
+    pub(super) fn first_child<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
         let dir = DirPath::from(path.clone());
         let page = index.base_children(self.id(), &dir, None, 1)?;
         Ok(page.first().and_then(|(name, _)| dir.join(name).ok()))
@@ -209,6 +221,9 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         self.applies -= 1;
+        for content in planned.iter().filter_map(|p| p.places) {
+            self.plan.extend(self.placing.remove(&content).unwrap_or_default());
+        }
         match outcome {
             Err(error) => {
                 self.set_root(Err(error), cx);
@@ -228,7 +243,7 @@ impl Folder {
     }
 
     fn done<I: Index>(&mut self, p: Planned, done: Done, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        let Planned { path, wanted, replaces } = p;
+        let Planned { path, wanted, places: _, replaces } = p;
         match (done, wanted) {
             (Done::Made(stat), wanted) => {
                 cx.counters.applied += 1;

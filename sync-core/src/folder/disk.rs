@@ -93,7 +93,8 @@ impl Folder {
         let mut paths: Vec<RelPath> = self.suspects.keys().filter(free).take(limit).cloned().collect();
         if paths.is_empty() {
             let gone = |path: &&RelPath| self.may_be_gone(path, cx.now());
-            paths = self.missing.paths().filter(gone).filter(free).take(limit).cloned().collect();
+            // Backwards: what is in a directory before the directory.
+            paths = self.missing.paths().rev().filter(gone).filter(free).take(limit).cloned().collect();
         }
         if paths.is_empty() {
             return Ok(false);
@@ -116,7 +117,8 @@ impl Folder {
 
     /// Whether a path that seems gone may be taken for deleted: what else is new has been seen, or takes too long.
     fn may_be_gone(&self, path: &RelPath, now: Instant) -> bool {
-        let quiet = self.suspects.is_empty() && self.scan.is_none() && self.probes == 0 && self.hints.is_empty();
+        let walked = self.scan.is_none() && self.scans_due.is_empty();
+        let quiet = walked && self.suspects.is_empty() && self.probes == 0 && self.hints.is_empty();
         quiet || self.missing.get(path).is_some_and(|at| at <= now)
     }
 
@@ -200,7 +202,10 @@ impl Folder {
             }
         };
         self.set_root(Ok(()), cx);
-        for (path, answer) in paths.into_iter().zip(answers) {
+        // What is gone is judged last: the other end of a move may be among the rest.
+        let is_gone = |(_, answer): &(RelPath, Result<Seen, ItemError>)| matches!(answer, Ok(Seen::Absent));
+        let (gone, here): (Vec<_>, Vec<_>) = paths.into_iter().zip(answers).partition(is_gone);
+        for (path, answer) in here.into_iter().chain(gone) {
             let deep = self.deep.remove(&path);
             match answer {
                 Ok(seen) => {
@@ -228,11 +233,11 @@ impl Folder {
                 return Ok(());
             }
         }
-        self.missing.remove(path);
         let was_dir = base.as_ref().is_some_and(|b| b.stat.kind == StatKind::Dir);
-        if was_dir && !matches!(seen, Seen::Dir(_)) {
-            self.lose_children(path, cx, index)?;
+        if was_dir && !matches!(seen, Seen::Dir(_)) && self.lose_children(path, cx, index)? {
+            return Ok(());
         }
+        self.missing.remove(path);
         let wanted = self.wanted(path, index)?;
         let shows_copy = self.copies.at(path).is_some() || self.copy_shown(path, base.as_ref()).is_some();
         let change = if shows_copy {
@@ -289,18 +294,25 @@ impl Folder {
         Ok(if held { LocalChange::Forget } else { LocalChange::Settle { source, loser } })
     }
 
-    /// What was in a directory that is gone is gone too.
-    fn lose_children<I: Index>(&mut self, dir: &RelPath, cx: &Context, index: &mut I) -> Result<(), I::Error> {
-        let dir = DirPath::from(dir.clone());
+    /// What was in a directory that is gone is gone too, and is taken for gone first: while the rows still show some of
+    /// it they imply the directory, and it would be made again. Returns whether there is any; the directory then waits.
+    fn lose_children<I: Index>(&mut self, path: &RelPath, cx: &Context, index: &mut I) -> Result<bool, I::Error> {
+        let Some(first) = self.first_child(path, index)? else { return Ok(false) };
+        let at = self.missing.get(path).unwrap_or(cx.now() + MOVE_WINDOW);
+        self.missing.set_once(path.clone(), at);
+        if self.missing.get(&first).is_some() {
+            return Ok(true);
+        }
+        let dir = DirPath::from(path.clone());
         let mut after: Option<Name> = None;
         loop {
             let page = index.base_children(self.id(), &dir, after.as_ref(), PAGE)?;
-            for path in page.iter().filter_map(|(name, _)| dir.join(name).ok()) {
-                self.missing.set_once(path, cx.now() + MOVE_WINDOW);
+            for child in page.iter().filter_map(|(name, _)| dir.join(name).ok()) {
+                self.missing.set_once(child, at);
             }
             after = page.last().map(|(name, _)| name.clone());
             if page.len() < PAGE {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

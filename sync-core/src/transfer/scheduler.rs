@@ -406,10 +406,12 @@ impl Transfers {
     }
 
     fn next_large(&mut self, slots: &[Slot], limits: &Limits, now: Instant) -> Option<Action> {
-        let candidates: Vec<ContentId> = self.large.iter().take(MAX_LARGE).map(|(_, c)| *c).collect();
-        for content in candidates {
-            let Some(t) = self.all.get_mut(&content).filter(|t| t.not_before <= now) else { continue };
-            let Some(slot) = Self::pick(t, slots, limits, now) else { continue };
+        // Those that nobody can be asked for do not keep the others waiting.
+        let able = |t: &Transfer| Self::pick(t, slots, limits, now).filter(|_| t.not_before <= now);
+        let waiting = self.large.iter().filter_map(|(_, c)| Some((*c, self.all.get(c).and_then(able)?)));
+        let candidates: Vec<(ContentId, usize)> = waiting.take(MAX_LARGE).collect();
+        for (content, slot) in candidates {
+            let Some(t) = self.all.get_mut(&content) else { continue };
             let size = t.size;
             match &mut t.state {
                 State::Idle => {
