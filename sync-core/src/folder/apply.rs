@@ -109,7 +109,8 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<Outcome, I::Error> {
-        if self.locks.contains(path) {
+        // What is about to be looked at is not acted upon before: the look may change what base says.
+        if self.locks.contains(path) || self.suspects.contains_key(path) || self.missing.get(path).is_some() {
             return Ok(Outcome::Blocked(path.clone()));
         }
         if self.retries.get(path).is_some() {
