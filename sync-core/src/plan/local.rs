@@ -63,7 +63,7 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
         Some(base) if !differs(&base.body, &body) && base.stat == stat => LocalChange::None,
         Some(base) if !differs(&base.body, &body) => LocalChange::Adopt(Base { stat, ..base.clone() }),
         // A touch of what somebody has replaced is nobody's edit: the replacement comes.
-        Some(base) if base.body.same_content(&body) && !is_live(row, base) => {
+        Some(base) if base.body.same_content(&body) && base.dot.is_some() && !is_live(row, base) => {
             LocalChange::Adopt(Base { dot: base.dot, body, stat })
         }
         Some(base) => match already_here(row, wanted, &body) {
