@@ -69,7 +69,8 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
         Some(base) => match already_here(row, wanted, &body) {
             // A change of metadata alone is the user's, even where it makes the file equal to another version.
             // Bytes of one live version in place of another are a person's choice, unless they are what is wanted.
-            Some(dot) if !base.body.same_content(&body) && (dot == dot_of(wanted) || !is_live(row, base)) => {
+            // A directory that is merely implied has no row to say what it replaced: the user's own gets one.
+            Some(dot @ Some(_)) if !base.body.same_content(&body) && (dot == dot_of(wanted) || !is_live(row, base)) => {
                 LocalChange::Adopt(Base { dot, body, stat })
             }
             _ => LocalChange::Write { body, stat, saw: base.dot },
