@@ -123,13 +123,13 @@ impl<'l> Daemon<'l> {
 
     /// Runs a command whose arguments are not all text.
     pub fn cli_os(&self, args: &[&OsStr]) -> Outcome {
-        run(self.lab, self.command().args(args), Duration::ZERO)
+        run(self.command().args(args), Duration::ZERO)
     }
 
     /// `wait --timeout`.
     pub fn wait(&self, timeout: Duration) -> Outcome {
         let secs = timeout.as_secs_f64().to_string();
-        run(self.lab, self.command().args(["wait", "--timeout", &secs]), timeout)
+        run(self.command().args(["wait", "--timeout", &secs]), timeout)
     }
 
     /// A code for the folder.

@@ -55,6 +55,10 @@ impl Folder {
         if self.root_error.as_ref().is_some_and(|(_, at)| *at > now) || self.state.paused {
             return Ok(());
         }
+        if self.root_error.is_some() && self.scan.is_none() && self.probes == 0 {
+            // A root that is back says nothing: somebody has to look.
+            self.scans_due.insert(None);
+        }
         while let Some(path) = self.hints.pop_due(now) {
             self.hinted_since.remove(&path);
             self.suspects.insert(path, true);
