@@ -5,7 +5,7 @@ use core::time::Duration;
 use sync_core::Limits;
 
 /// Which kinds of trouble a run has. Each seed draws a subset; some have none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// Connections that break.
     pub drops: bool,

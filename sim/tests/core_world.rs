@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use sim::run::{replay_command, run};
+use sim::scenario::{Faults, Scenario};
 
 /// Seeds that once failed, each with what it showed.
 const REGRESSIONS: [(u64, &str); 6] = [
@@ -31,8 +32,22 @@ fn the_same_seed_is_the_same_run() {
     }
 }
 
+/// Seeds run by every test.
+const SEEDS: u64 = 2_000;
+/// How many of them still violate an invariant. Each is a defect that is not understood yet: the number only goes down.
+const OPEN_DEFECTS: usize = 80;
+
 #[test]
-#[ignore = "unresolved violations remain in this range"]
-fn every_invariant_holds_over_many_seeds() {
-    (0..3_000).for_each(assert_holds);
+fn no_more_seeds_fail_than_are_known_to() {
+    let violates = |seed: &u64| !run(*seed, false).violations.is_empty();
+    let failing: Vec<u64> = (0..SEEDS).filter(violates).collect();
+    let replays: Vec<String> = failing.iter().map(|seed| replay_command(*seed)).collect();
+    assert!(failing.len() <= OPEN_DEFECTS, "{} seeds fail:\n{}", failing.len(), replays.join("\n"));
+}
+
+/// Without a fault, and without a person writing at the same time as another, nothing is excused.
+#[test]
+fn seeds_without_faults_hold() {
+    let calm = (0..1_800).filter(|seed| Scenario::of(*seed).faults == Faults::default());
+    calm.for_each(assert_holds);
 }
