@@ -14,11 +14,14 @@ use crate::wire::{
     Caught, Flow, FolderOffer, Have, Hello, Message, PROTOCOL_VERSION, Rows, SyncStart, WireRow, decode, encode,
 };
 use alloc::{collections::BTreeMap, collections::BTreeSet, format, string::String, vec::Vec};
+use core::time::Duration;
 
 /// Frames on the index lane that may wait for the transport.
 const MAX_IN_FLIGHT: u32 = 2;
 /// Addresses remembered for a device.
 const MAX_ADDRS: usize = 4;
+/// How long a doubted link has to show that its peer is there.
+const PROOF: Duration = Duration::from_millis(500);
 /// Contents named in one `Have`.
 const MAX_HAVE: usize = 1_000;
 /// Longest device name taken over from a peer, bytes.
@@ -33,6 +36,8 @@ pub(super) struct Link {
     greeting_until: Option<Instant>,
     heard_at: Instant,
     said_at: Instant,
+    /// Until when the peer must be heard, since it may be gone: it has another link to offer.
+    doubted_until: Option<Instant>,
     /// Bytes asked of the peer and not yet here.
     pub(super) outstanding: u64,
     pub(super) stats: LinkStats,
@@ -83,6 +88,12 @@ impl Link {
         self.greeting_until.is_none() && !self.closing
     }
 
+    /// When the peer counts as gone unless it is heard.
+    fn mute_at(&self, limits: &Limits) -> Instant {
+        let mute = self.heard_at + limits.mute;
+        self.doubted_until.map_or(mute, |until| until.min(mute))
+    }
+
     /// When this link wants attention: never again once it is hung up.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Timer)> {
         if self.closing {
@@ -90,7 +101,7 @@ impl Link {
         }
         Some(match self.greeting_until {
             Some(until) => (until, Timer::Handshake),
-            None => ((self.said_at + limits.heartbeat).min(self.heard_at + limits.mute), Timer::Heartbeat),
+            None => ((self.said_at + limits.heartbeat).min(self.mute_at(limits)), Timer::Heartbeat),
         })
     }
 }
@@ -118,6 +129,7 @@ impl Node {
             greeting_until: Some(now + limits.handshake),
             heard_at: now,
             said_at: now,
+            doubted_until: None,
             outstanding: 0,
             stats: LinkStats::default(),
             health: Health::default(),
@@ -200,7 +212,7 @@ impl Node {
             .filter(|(_, l)| !l.closing)
             .map(|(id, l)| {
                 let late = l.greeting_until.is_some_and(|until| until <= now);
-                (*id, late, now.since(l.heard_at) >= limits.mute)
+                (*id, late, l.mute_at(&limits) <= now)
             })
             .collect();
         for (link, late, mute) in due {
@@ -233,6 +245,7 @@ impl Node {
     ) -> Result<(), I::Error> {
         let Some(l) = self.links.get_mut(&link).filter(|l| !l.closing) else { return Ok(()) };
         l.heard_at = self.cx.at.now;
+        l.doubted_until = None;
         let (ready, device) = (l.is_ready(), l.device);
         let message = match decode(frame) {
             Ok(message) => message,
@@ -291,6 +304,7 @@ impl Node {
             && !self.takes_over(link, old)
         {
             self.hang_up(link, CloseCode::Superseded, "another link to this device stands");
+            self.doubt(old);
             return Ok(());
         }
         let Some(l) = self.links.get_mut(&link) else { return Ok(()) };
@@ -322,6 +336,15 @@ impl Node {
             self.offer(link, id);
         }
         Ok(())
+    }
+
+    /// A peer that offers another link may have been restarted: the old one is not waited for as long as usual.
+    fn doubt(&mut self, link: LinkId) {
+        let until = self.cx.at.now + PROOF;
+        if let Some(l) = self.links.get_mut(&link) {
+            l.doubted_until.get_or_insert(until);
+        }
+        self.say(link, Lane::Control, &Message::Ping(self.cx.at.now.0));
     }
 
     /// Whether a new link replaces an old one to the same device: both sides decide alike, by who dialled.
