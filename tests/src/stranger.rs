@@ -80,13 +80,10 @@ impl Stranger {
     /// The code that the other side closes the connection with, and its words.
     pub fn closed(&self) -> (CloseCode, String) {
         let ended = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.connection.closed()).await });
-        match ended.expect("the connection is closed in time") {
-            ConnectionError::ApplicationClosed(close) => (
-                CloseCode::from_wire(close.error_code.into_inner()),
-                String::from_utf8_lossy(&close.reason).into_owned(),
-            ),
-            other => panic!("closed by {other}"),
-        }
+        let ended = ended.expect("the connection is closed in time");
+        let ConnectionError::ApplicationClosed(close) = &ended else { panic!("closed by {ended}") };
+        let code = CloseCode::from_wire(close.error_code.into_inner());
+        (code, String::from_utf8_lossy(&close.reason).into_owned())
     }
 }
 
