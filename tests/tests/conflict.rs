@@ -149,7 +149,7 @@ fn deleting_the_winner_leaves_the_copy() {
         let settled = pair.settle();
         if settled.at("notes.txt").is_none() { Ok(settled) } else { Err(format!("{settled:?}")) }
     });
-    assert_eq!(settled.copies(), [copy.clone()]);
+    assert_eq!(settled.copies(), std::slice::from_ref(&copy));
     assert_eq!(text(&pair.b.root.join(copy)), "by a\n");
 }
 

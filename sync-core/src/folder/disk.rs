@@ -302,7 +302,7 @@ impl Folder {
     /// it they imply the directory, and it would be made again. Returns whether there is any; the directory then waits.
     fn lose_children<I: Index>(&mut self, path: &RelPath, cx: &Context, index: &mut I) -> Result<bool, I::Error> {
         let Some(first) = self.first_child(path, index)? else { return Ok(false) };
-        let at = self.missing.get(path).unwrap_or(cx.now() + MOVE_WINDOW);
+        let at = self.missing.get(path).unwrap_or_else(|| cx.now() + MOVE_WINDOW);
         self.missing.set_once(path.clone(), at);
         if self.missing.get(&first).is_some() {
             return Ok(true);
