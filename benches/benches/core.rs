@@ -76,7 +76,7 @@ fn chunks(count: usize) -> ChunkList {
 /// Every chunk of a file is asked for, arrives, is sealed.
 fn fetch_whole(mut ranges: Ranges, limits: &Limits) -> u64 {
     let mut at = Instant(0);
-    while let Some((range, _)) = ranges.ask(limits.request_bytes) {
+    while let Some((range, _)) = ranges.ask(limits.request_bytes, u64::MAX) {
         at = Instant(at.0 + 100);
         ranges.arrived(range.clone(), range.len(), at);
         if ranges.seal_due(limits.unsealed_bytes, limits.unsealed_for).is_some_and(|due| due <= at) {

@@ -62,7 +62,7 @@ pub struct UpConfig {
     /// The name of a folder that is new; the last component of the path if `None`.
     pub folder_name: Option<String>,
     /// The device's name as asked for. `None` keeps the name the home has; a new home takes
-    /// [`host_name`](crate::settings::host_name).
+    /// [`host_name`].
     pub device_name: Option<String>,
     /// Code and `host:port` of an invitation to join at `path`.
     pub join: Option<(String, String)>,

@@ -237,10 +237,9 @@ impl Disk {
             return Done::Unexpected;
         }
         let was = now.map(|s| s.kind);
-        if was == Some(StatKind::Dir) && !matches!(op.make, Make::Dir { .. } | Make::Meta { .. }) {
-            if self.has_below(&op.path) {
-                return Done::Failed(trouble(ItemErrorKind::NotEmpty));
-            }
+        let replaces_dir = was == Some(StatKind::Dir) && !matches!(op.make, Make::Dir { .. } | Make::Meta { .. });
+        if replaces_dir && self.has_below(&op.path) {
+            return Done::Failed(trouble(ItemErrorKind::NotEmpty));
         }
         self.make(op, was)
     }

@@ -113,7 +113,8 @@ impl World {
         let error = self.hosts[host].disk.root_error();
         let lost = lost || error.is_some();
         if lost {
-            let error = error.unwrap_or(ItemError { kind: ItemErrorKind::RootLost, reason: "the root went".into() });
+            let error =
+                error.unwrap_or_else(|| ItemError { kind: ItemErrorKind::RootLost, reason: "the root went".into() });
             return self.complete_job(host, Input::Probed { probe, outcome: Err(error) });
         }
         let Some((path, known)) = paths.get(answers.len()) else {

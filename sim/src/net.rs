@@ -276,6 +276,7 @@ impl World {
         conns.into_iter().for_each(|conn| self.drop_conn(conn));
     }
 
+    #[allow(clippy::wildcard_enum_match_arm)] // Only fetches come here.
     pub(crate) fn fetch(&mut self, host: usize, output: Output) {
         let (fetch, link, message, want) = match output {
             Output::FetchList { fetch, link, folder, content, size } => {
@@ -354,7 +355,7 @@ impl World {
             return;
         }
         if self.is_unquiet(|f| f.corrupt) && self.dice.percent(5) {
-            spoil(&mut payload, self.dice.next());
+            spoil(&mut payload, self.dice.draw());
         }
         if self.is_unquiet(|f| f.drops) && self.dice.percent(5) {
             payload = Payload::Refused(FetchError::Broken);

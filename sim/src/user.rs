@@ -108,7 +108,7 @@ impl User {
         }
         let mut filler = self.dice.clone();
         while bytes.len() < len {
-            bytes.extend_from_slice(&filler.next().to_le_bytes());
+            bytes.extend_from_slice(&filler.draw().to_le_bytes());
         }
         bytes.truncate(len.max(20));
         Rc::new(bytes)
@@ -131,7 +131,8 @@ impl User {
         let Some(path) = self.place(target, desk.disk) else { return Vec::new() };
         desk.oracle.wrote(ContentId::of(&bytes));
         self.gone(&path, desk);
-        let mode = desk.disk.get(&path).map_or(MODES[self.dice.index(2)], |e| e.mode);
+        let fresh = MODES[self.dice.index(2)];
+        let mode = desk.disk.get(&path).map_or(fresh, |e| e.mode);
         let in_place = self.dice.percent(50);
         desk.disk.put(&path, Node::File(bytes), mode, None, in_place);
         self.note(&path, desk);

@@ -574,7 +574,7 @@ impl World {
         };
         let fresh_actor = h.fresh;
         h.life += 1;
-        h.node = Some(Node::new(config, self.plan.next()));
+        h.node = Some(Node::new(config, self.plan.draw()));
         self.tell_trace(|_| format!("host {host}: starts, fresh: {fresh_actor}"));
         self.tell(host, Input::Start { fresh_actor });
     }
@@ -807,7 +807,7 @@ impl World {
 
 fn host(seed: u64, i: usize, scenario: &Scenario, plan: &mut Dice) -> Host {
     let mut key = [0; 32];
-    key.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&plan.next().to_le_bytes()));
+    key.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&plan.draw().to_le_bytes()));
     let key = PublicKey(key);
     let skew = if scenario.faults.skew { plan.range(0, 4_000_000_000_000) as i64 - 2_000_000_000_000 } else { 0 };
     Host {
@@ -829,6 +829,7 @@ fn host(seed: u64, i: usize, scenario: &Scenario, plan: &mut Dice) -> Host {
 }
 
 /// An input as the trace has it: frames decoded.
+#[allow(clippy::wildcard_enum_match_arm)] // The rest is shown as it is.
 fn shown(input: &Input) -> String {
     match input {
         Input::Received { link, lane, frame } => match sync_core::wire::decode(frame) {
@@ -839,6 +840,7 @@ fn shown(input: &Input) -> String {
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm)] // The rest is shown as it is.
 fn shown_output(output: &Output) -> String {
     match output {
         Output::Send { link, lane, frame } => match sync_core::wire::decode(frame) {

@@ -77,6 +77,7 @@ impl Stranger {
         self.send(&framed(CONTROL, &encode(&hello)));
     }
 
+    #[allow(clippy::wildcard_enum_match_arm)] // Every other end is not the one that is tested.
     /// The code that the other side closes the connection with, and its words.
     pub fn closed(&self) -> (CloseCode, String) {
         let ended = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.connection.closed()).await });
