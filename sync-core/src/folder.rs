@@ -83,6 +83,9 @@ pub(crate) struct Folder {
     waits_for: BTreeMap<RelPath, ContentId>,
     /// Staged contents that nobody waits for any more.
     dropped: Vec<ContentId>,
+    /// Whether the disk has been looked at since the start. Before that a crash may have left it ahead of base, and
+    /// what others say meanwhile would make their own bytes look like somebody's edit.
+    pub(crate) is_open: bool,
     /// What the last run left staged.
     staged: BTreeMap<ContentId, Staged>,
     /// Contents that came from peers and can be served from now on.
@@ -144,6 +147,7 @@ impl Folder {
             waits_for: BTreeMap::new(),
             arrivals: Vec::new(),
             dropped: Vec::new(),
+            is_open: false,
             purge_after: Some(None),
             shown_state: "",
             staged,

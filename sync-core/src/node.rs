@@ -250,11 +250,16 @@ impl Node {
         // Whoever has not heard every row yet would never hear of one that is forgotten now.
         let mut exchanges = self.links.values().filter_map(|l| l.exchanges.get(&id));
         let all_heard = exchanges.all(|e| e.has_said(folder.state.rev));
+        let was_open = folder.is_open;
         folder.work(&mut slots, all_heard, &mut self.cx, index)?;
+        let opens = folder.is_open && !was_open;
         for slot in slots {
             if let Some(link) = self.links.get_mut(&slot.link) {
                 link.outstanding = slot.outstanding;
             }
+        }
+        if opens {
+            self.open(id, index)?;
         }
         self.announce(id);
         self.pump(id, index)

@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) stats: LinkStats,
     pub(super) health: Health,
     pub(super) exchanges: BTreeMap<FolderId, Exchange>,
+    /// Offers that came before the disk had been looked at.
+    early: BTreeMap<FolderId, FolderOffer>,
     /// Folders that the peer did not share when they were offered to it: offered again when it does.
     declined: BTreeSet<FolderId>,
     /// Requests of the peer being answered.
@@ -134,6 +136,7 @@ impl Node {
             stats: LinkStats::default(),
             health: Health::default(),
             exchanges: BTreeMap::new(),
+            early: BTreeMap::new(),
             declined: BTreeSet::new(),
             asks: 0,
             closing: false,
@@ -360,9 +363,22 @@ impl Node {
     /// Says where this device stands in a folder, if the peer takes part in it.
     pub(super) fn offer(&mut self, link: LinkId, folder: FolderId) {
         let Some(l) = self.links.get(&link).filter(|l| l.is_ready()) else { return };
-        let Some(f) = self.folders.get(&folder).filter(|f| f.has_member(l.device)) else { return };
+        let Some(f) = self.folders.get(&folder).filter(|f| f.is_open && f.has_member(l.device)) else { return };
         let offer = offer_of(&f.state, l.device);
         self.say(link, Lane::Control, &Message::FolderOffer(offer));
+    }
+
+    /// A folder's disk has been looked at: say where it stands, and hear where others do.
+    pub(super) fn open<I: Index>(&mut self, folder: FolderId, index: &mut I) -> Result<(), I::Error> {
+        let ready: Vec<(LinkId, DeviceId)> =
+            self.links.iter().filter(|(_, l)| l.is_ready()).map(|(id, l)| (*id, l.device)).collect();
+        for (link, device) in ready {
+            self.offer(link, folder);
+            if let Some(offer) = self.links.get_mut(&link).and_then(|l| l.early.remove(&folder)) {
+                self.offered(link, device, &offer, index)?;
+            }
+        }
+        Ok(())
     }
 
     fn offered<I: Index>(
@@ -376,6 +392,12 @@ impl Node {
             self.say(link, Lane::Control, &Message::FolderGone(offer.folder));
             return Ok(());
         };
+        if !f.is_open {
+            if let Some(l) = self.links.get_mut(&link) {
+                l.early.insert(offer.folder, offer.clone());
+            }
+            return Ok(());
+        }
         let confirmed = offer.knowledge.seq(f.state.actor);
         if confirmed > f.state.seq {
             return self.begin_again(offer.folder, index);
