@@ -66,6 +66,11 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
         Some(base) if base.body.same_content(&body) && base.dot.is_some() && !is_live(row, base) => {
             LocalChange::Adopt(Base { dot: base.dot, body, stat })
         }
+        // Bytes that a live version has replaced already, where base's own version is history too: they are what an apply
+        // put there before a crash, not somebody's edit.
+        Some(base) if base.dot.is_some() && !is_live(row, base) && is_replaced(row, &body) => {
+            LocalChange::Adopt(Base { dot: base.dot, body, stat })
+        }
         Some(base) => match already_here(row, wanted, &body) {
             // A change of metadata alone is the user's, even where it makes the file equal to another version.
             // Bytes of one live version in place of another are a person's choice, unless they are what is wanted.
@@ -122,6 +127,12 @@ fn dot_of(wanted: &Wanted) -> Option<Dot> {
 /// Whether nobody has replaced the version that base says is there.
 fn is_live(row: &Row, base: &Base) -> bool {
     base.dot.is_some_and(|dot| row.siblings.contains_key(&dot))
+}
+
+/// Whether a live version replaced exactly these bytes.
+fn is_replaced(row: &Row, body: &Body) -> bool {
+    let prefix = body.content_prefix();
+    prefix != [0; 8] && row.siblings.values().any(|v| v.body.is_live() && v.prev == prefix)
 }
 
 /// Whether the row says that exactly this was deleted.
@@ -187,6 +198,18 @@ mod tests {
         let moved = Stat { inode: 2, ..STAT };
         let change = local_change(&row, Some(&base), &Seen::File(moved, Some(ContentId::of(b"x"))), &wanted, false);
         assert_eq!(change, LocalChange::Write { body: file("x"), stat: moved, saw: Some(dot(2, 1)) });
+    }
+
+    #[test]
+    fn what_a_crash_left_of_an_older_apply_is_no_edit() {
+        let mut row = row_of(&[(dot(1, 1), file("one"), None), (dot(1, 2), file("two"), Some(dot(1, 1)))]);
+        row.write(dot(1, 3), file("three"), Some(dot(1, 2)), WallTime(3), WallTime(9));
+        let base = Base { dot: Some(dot(1, 1)), body: file("one"), stat: STAT };
+        let wanted = Wanted::Present { dot: Some(dot(1, 3)), body: file("three") };
+        let left = local_change(&row, Some(&base), &seen("two"), &wanted, false);
+        assert_eq!(left, LocalChange::Adopt(Base { dot: base.dot, body: file("two"), stat: STAT }));
+        let edit = local_change(&row, Some(&base), &seen("mine"), &wanted, false);
+        assert!(matches!(edit, LocalChange::Write { .. }), "{edit:?}");
     }
 
     #[test]
