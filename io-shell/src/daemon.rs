@@ -418,7 +418,7 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Hints that find the driver's inbox full become one hint of everything, so that none is lost.
+/// Hands hints to the driver; where its inbox is full the watcher waits, so that none is lost.
 fn hint_sink(inbox: &mpsc::Sender<Input>) -> HintSink {
     let inbox = inbox.clone();
     Arc::new(move |folder, hint| {
