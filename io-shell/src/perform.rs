@@ -121,6 +121,13 @@ impl Effects for Shell {
                     Input::Copied { copy, outcome }
                 });
             }
+            Output::Salvage { salvage, folder, contents } => {
+                contents.iter().for_each(|(content, _)| self.data.close(folder, *content));
+                self.on_root(folder, move |root| {
+                    let outcome = root.and_then(|root| fs::salvage(&root, &contents));
+                    Input::Salvaged { salvage, outcome }
+                });
+            }
             Output::FetchList { fetch, link, folder, content, size } => {
                 let (data, inbox) = (self.data.clone(), self.inbox.clone());
                 tokio::spawn(async move {
@@ -248,6 +255,7 @@ fn is_root_lost(input: &Input) -> bool {
     let (Input::Scanned { outcome: Err(error), .. }
     | Input::Probed { outcome: Err(error), .. }
     | Input::Applied { outcome: Err(error), .. }
+    | Input::Salvaged { outcome: Err(error), .. }
     | Input::Sealed { outcome: Err(error), .. }
     | Input::Finished { outcome: Err(error), .. }) = input
     else {

@@ -94,7 +94,7 @@ pub struct DiskFaults {
 pub struct Disk {
     entries: BTreeMap<RelPath, Entry>,
     /// What was displaced, for good.
-    pub trash: BTreeSet<ContentId>,
+    pub trash: BTreeMap<ContentId, Rc<Vec<u8>>>,
     staged: BTreeMap<ContentId, Staged>,
     next_inode: u64,
     last_change: i64,
@@ -287,8 +287,10 @@ impl Disk {
     }
 
     fn displace(&mut self, path: &RelPath) {
-        if let Some(content) = self.entries.remove(path).and_then(|e| content_of(&e)) {
-            self.trash.insert(content);
+        let Some(entry) = self.entries.remove(path) else { return };
+        let content = content_of(&entry);
+        if let (Some(content), Node::File(bytes) | Node::Symlink(bytes)) = (content, entry.node) {
+            self.trash.insert(content, bytes);
         }
     }
 
@@ -298,6 +300,18 @@ impl Disk {
         let Node::File(bytes) = &entry.node else { return None };
         let bytes = bytes.to_vec();
         Some(self.stage_whole(content, bytes))
+    }
+
+    /// Stages what the trash holds of `contents`. Returns which those are.
+    pub fn salvage(&mut self, contents: &[(ContentId, u64)]) -> Result<Vec<ContentId>, ItemError> {
+        self.may_stage()?;
+        let held = |content: &ContentId| self.trash.get(content).map(|bytes| (*content, bytes.to_vec()));
+        let found: Vec<_> = contents.iter().filter_map(|(content, _)| held(content)).collect();
+        let ids = found.iter().map(|(content, _)| *content).collect();
+        for (content, bytes) in found {
+            self.stage_whole(content, bytes)?;
+        }
+        Ok(ids)
     }
 
     /// The bytes of a file that is as expected.
@@ -373,7 +387,7 @@ impl Disk {
 
     /// Contents that can be had back here: files, links, trash.
     pub fn holds(&self) -> BTreeSet<ContentId> {
-        self.entries.values().filter_map(content_of).chain(self.trash.iter().copied()).collect()
+        self.entries.values().filter_map(content_of).chain(self.trash.keys().copied()).collect()
     }
 }
 

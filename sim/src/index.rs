@@ -2,7 +2,7 @@
 //!
 //! It is the reference for the SQLite store: the same calls get the same answers. Commits behave as under
 //! `synchronous=NORMAL`: the death of the process keeps them, a power loss keeps those before the last
-//! [`ModelIndex::sync`]. Every change leaves its inverse in a log, so a batch costs what it changes.
+//! [`ModelIndex::sync`] and up to the last that was to be durable. Every change leaves its inverse in a log, so a batch costs what it changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -33,6 +33,8 @@ pub struct ModelIndex {
     fail_in: Option<u64>,
     /// Whether a call of the open batch has failed.
     failed: bool,
+    /// Whether the open batch is to survive a power loss.
+    durable: bool,
 }
 
 /// The maps, and those that follow from them: `revs`, `holders` and `totals`.
@@ -43,6 +45,7 @@ struct State {
     rows: BTreeMap<(FolderId, Key), (Row, u64)>,
     bases: BTreeMap<(FolderId, RelPath), Base>,
     pending: BTreeSet<(FolderId, RelPath)>,
+    copied: BTreeSet<(FolderId, RelPath)>,
     staged: BTreeMap<(FolderId, ContentId), Staged>,
     audits: Vec<Audit>,
     revs: BTreeMap<(FolderId, u64), Key>,
@@ -58,6 +61,7 @@ enum Undo {
     Row((FolderId, Key), Option<(Row, u64)>),
     Base((FolderId, RelPath), Option<Base>),
     Pending((FolderId, RelPath), bool),
+    Copied((FolderId, RelPath), bool),
     Staged((FolderId, ContentId), Option<Staged>),
     Audit,
 }
@@ -71,7 +75,7 @@ impl ModelIndex {
         assert!(self.batch.is_none(), "batches do not nest");
         self.trip()?;
         self.batch = Some(self.log.len());
-        self.failed = false;
+        (self.failed, self.durable) = (false, false);
         Ok(())
     }
 
@@ -83,7 +87,11 @@ impl ModelIndex {
         let start = self.batch.take();
         assert!(start.is_some(), "a commit ends a batch");
         assert!(!self.failed, "a batch in which a call has failed is not committed");
-        self.trip().inspect_err(|_| self.undo_to(start.unwrap_or(0)))
+        self.trip().inspect_err(|_| self.undo_to(start.unwrap_or(0)))?;
+        if self.durable {
+            self.log.clear();
+        }
+        Ok(())
     }
 
     /// Ends the batch and forgets it.
@@ -148,7 +156,6 @@ impl ModelIndex {
         Ok(&self.state)
     }
 
-    /// Makes the changes of one call.
     /// Notes a path as pending or takes the note back; the answer is whether that changed anything.
     fn note(&mut self, at: (FolderId, RelPath), noted: bool) -> Result<bool, ModelError> {
         let mut fresh = false;
@@ -159,6 +166,7 @@ impl ModelIndex {
         Ok(fresh)
     }
 
+    /// Makes the changes of one call.
     fn change(&mut self, changes: impl FnOnce(&State) -> Vec<Undo>) -> Result<(), ModelError> {
         self.read()?;
         for change in changes(&self.state) {
@@ -189,6 +197,8 @@ impl State {
             Undo::Base(at, value) => self.set_base(at, value),
             Undo::Pending(at, true) => Undo::Pending(at.clone(), !self.pending.insert(at)),
             Undo::Pending(at, false) => Undo::Pending(at.clone(), self.pending.remove(&at)),
+            Undo::Copied(at, true) => Undo::Copied(at.clone(), !self.copied.insert(at)),
+            Undo::Copied(at, false) => Undo::Copied(at.clone(), self.copied.remove(&at)),
             Undo::Audit => {
                 self.audits.pop();
                 Undo::Audit
@@ -241,8 +251,9 @@ impl State {
         let rows = self.rows.keys().filter(|(f, _)| *f == folder).map(|at| Undo::Row(at.clone(), None));
         let bases = self.bases.keys().filter(|(f, _)| *f == folder).map(|at| Undo::Base(at.clone(), None));
         let pending = self.pending.iter().filter(|(f, _)| *f == folder).map(|at| Undo::Pending(at.clone(), false));
+        let copied = self.copied.iter().filter(|(f, _)| *f == folder).map(|at| Undo::Copied(at.clone(), false));
         let staged = self.staged.keys().filter(|(f, _)| *f == folder).map(|at| Undo::Staged(*at, None));
-        rows.chain(bases).chain(pending).chain(staged).chain([Undo::Folder(folder, None)]).collect()
+        rows.chain(bases).chain(pending).chain(copied).chain(staged).chain([Undo::Folder(folder, None)]).collect()
     }
 
     /// A folder's rows by stored key, from the first after `after`.
@@ -262,6 +273,12 @@ impl State {
 
 impl Index for ModelIndex {
     type Error = ModelError;
+
+    fn make_durable(&mut self) -> Result<(), ModelError> {
+        self.read()?;
+        self.durable = true;
+        Ok(())
+    }
 
     fn folders(&mut self) -> Result<Vec<FolderState>, ModelError> {
         Ok(self.read()?.folders.values().cloned().collect())
@@ -329,6 +346,14 @@ impl Index for ModelIndex {
     fn conflicted(&mut self, folder: FolderId) -> Result<Vec<RelPath>, ModelError> {
         let paths = self.read()?.paths(folder);
         Ok(paths.filter(|(_, row)| row.is_conflicted()).map(|(path, _)| path.clone()).collect())
+    }
+
+    fn note_copied(&mut self, folder: FolderId, path: &RelPath, copied: bool) -> Result<(), ModelError> {
+        self.change(|_| vec![Undo::Copied((folder, path.clone()), copied)])
+    }
+
+    fn copied(&mut self, folder: FolderId) -> Result<Vec<RelPath>, ModelError> {
+        Ok(self.read()?.copied.iter().filter(|(f, _)| *f == folder).map(|(_, path)| path.clone()).collect())
     }
 
     fn tombs_after(&mut self, folder: FolderId, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, ModelError> {

@@ -14,6 +14,7 @@ pub(crate) enum Job {
     Probe { probe: EffectId, paths: Vec<(RelPath, Option<Stat>)>, answers: Vec<Result<Seen, ItemError>>, lost: bool },
     Apply { apply: EffectId, ops: Vec<Op>, done: Vec<Done> },
     Copy { copy: EffectId, content: ContentId, from: RelPath, expect: Stat },
+    Salvage { salvage: EffectId, contents: Vec<(ContentId, u64)> },
     Seal { seal: EffectId, content: ContentId },
     Finish { finish: EffectId, content: ContentId, size: u64 },
     Serve { ask: AskId, answer: Serve },
@@ -46,6 +47,10 @@ impl World {
                     Some(outcome) => outcome.map_err(CopyError::Disk),
                 };
                 self.complete_job(host, Input::Copied { copy, outcome })
+            }
+            Job::Salvage { salvage, contents } => {
+                let outcome = self.hosts[host].disk.salvage(&contents);
+                self.complete_job(host, Input::Salvaged { salvage, outcome })
             }
             Job::Seal { seal, content } => {
                 let outcome = self.hosts[host].disk.seal(content);

@@ -718,6 +718,7 @@ impl World {
             Output::Copy { copy, content, from, expect, .. } => {
                 self.begin_job(host, Job::Copy { copy, content, from, expect });
             }
+            Output::Salvage { salvage, contents, .. } => self.begin_job(host, Job::Salvage { salvage, contents }),
             Output::Seal { seal, content, .. } => self.begin_job(host, Job::Seal { seal, content }),
             Output::Finish { finish, content, size, .. } => {
                 self.begin_job(host, Job::Finish { finish, content, size });

@@ -197,7 +197,11 @@ impl Pair {
             }
             60..67 => both!(self, remove_base(folder, &path)),
             67..77 => both!(self, mark_pending(folder, &path)),
-            77..83 => both!(self, clear_pending(folder, &path)),
+            77..80 => both!(self, clear_pending(folder, &path)),
+            80..83 => {
+                let copied = self.chance(60);
+                both!(self, note_copied(folder, &path, copied));
+            }
             83..86 => {
                 let state = self.folder_state();
                 both!(self, put_folder(&state));
@@ -240,6 +244,7 @@ impl Pair {
         both!(self, rows_after(folder, after_key.as_ref(), limit));
         both!(self, live_below(folder, &path));
         both!(self, conflicted(folder));
+        both!(self, copied(folder));
         both!(self, tombs_after(folder, after_key.as_ref(), limit));
         both!(self, base(folder, &path));
         both!(self, base_children(folder, &dir, after_name.as_ref(), limit));
@@ -258,6 +263,7 @@ impl Pair {
             both!(self, rows_since(folder, 0, all));
             both!(self, rows_after(folder, None, all));
             both!(self, conflicted(folder));
+            both!(self, copied(folder));
             both!(self, tombs_after(folder, None, all));
             both!(self, base_totals(folder));
             both!(self, pending(folder, None, all));

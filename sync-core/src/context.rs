@@ -23,6 +23,7 @@ pub(crate) enum Effect {
     Fetch(Fetch),
     Seal(FolderId, ContentId),
     Finish(FolderId, ContentId),
+    Salvage(FolderId, Vec<ContentId>),
 }
 
 /// An operation under way and what it is to bring about.

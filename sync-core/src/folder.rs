@@ -86,6 +86,8 @@ pub(crate) struct Folder {
     /// Whether the disk has been looked at since the start. Before that a crash may have left it ahead of base, and
     /// what others say meanwhile would make their own bytes look like somebody's edit.
     pub(crate) is_open: bool,
+    /// When the trash may be searched again for what devices lack; `None` while it is.
+    next_salvage: Option<Instant>,
     /// What the last run left staged.
     staged: BTreeMap<ContentId, Staged>,
     /// Contents that came from peers and can be served from now on.
@@ -145,6 +147,7 @@ impl Folder {
             root_error: None,
             transfers: Transfers::default(),
             waits_for: BTreeMap::new(),
+            next_salvage: Some(cx.now()),
             arrivals: Vec::new(),
             dropped: Vec::new(),
             is_open: false,
@@ -154,7 +157,7 @@ impl Folder {
             state,
         };
         folder.load_members(index)?;
-        for path in index.conflicted(id)? {
+        for path in index.copied(id)? {
             folder.place_copies(&path, index)?;
         }
         cx.emit(Output::OpenFolder {

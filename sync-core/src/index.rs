@@ -15,7 +15,7 @@ mod vector;
 
 pub use merge::{Merged, merge};
 pub use policy::{Policy, PolicyChoice};
-pub(crate) use project::looks_like_copy;
+pub(crate) use project::{MAX_AGAIN, unnumbered};
 pub use project::{ConflictKind, Loser, Projection, conflict_kind, copy_name, project, winner};
 pub use purge::{may_purge, reissue};
 pub use row::{Body, Key, MAX_SIBLINGS, Member, MemberState, Row, Value};

@@ -157,6 +157,13 @@ pub enum Input {
         /// Whether the staged bytes have the content's hash.
         outcome: Result<(), CopyError>,
     },
+    /// The trash was searched.
+    Salvaged {
+        /// The search.
+        salvage: EffectId,
+        /// Which contents are staged now; `Err` if the trash could not be searched.
+        outcome: Result<Vec<ContentId>, ItemError>,
+    },
     /// A chunk list arrived.
     ListFetched {
         /// The fetch.

@@ -171,6 +171,13 @@ impl Node {
                 }
                 Ok(())
             }
+            Input::Salvaged { salvage, outcome } => match self.cx.finish(salvage) {
+                Some(Effect::Salvage(folder, contents)) => match self.folders.get_mut(&folder) {
+                    Some(f) => f.salvaged(contents, outcome, &mut self.cx, index),
+                    None => Ok(()),
+                },
+                _ => Ok(()),
+            },
             Input::ListFetched { fetch, outcome } => match self.fetched(fetch) {
                 Some((f, cx, device, Fetching::List(content))) => f.list_fetched(content, outcome, device, cx, index),
                 _ => Ok(()),

@@ -116,6 +116,15 @@ pub enum Output {
         /// What the source must look like.
         expect: Stat,
     },
+    /// Stage whatever of these contents the folder's trash holds; it stays in the trash too: `Salvaged`.
+    Salvage {
+        /// The search.
+        salvage: EffectId,
+        /// Whose trash, and where it is staged.
+        folder: FolderId,
+        /// The contents and their sizes in bytes.
+        contents: Vec<(ContentId, u64)>,
+    },
     /// Ask a peer for the chunk list of a content: `ListFetched`.
     FetchList {
         /// The fetch.

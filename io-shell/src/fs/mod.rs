@@ -34,5 +34,5 @@ pub use root::{Root, RootError};
 pub use scan::{Found, scan};
 pub use serve::{open_source, source_list};
 pub use stage::{StageError, StageFile, copy, finish, seal, stage_small, sweep, unstage};
-pub use trash::{Trashed, list_trash, purge_trash};
+pub use trash::{Trashed, list_trash, purge_trash, salvage};
 pub use watch::FsWatch;

@@ -164,17 +164,27 @@ pub fn copy(
     if expect.kind != StatKind::File || !is_same() {
         return Err(CopyError::Source);
     }
+    stage_copy(&stage, content, &source, is_same)
+}
+
+/// Stages a content from an open file, which still `is_same` when it has been read.
+pub(super) fn stage_copy(
+    stage: &OwnedFd,
+    content: ContentId,
+    source: &File,
+    is_same: impl Fn() -> bool,
+) -> Result<(), CopyError> {
     // Under a name of its own until it is whole, so that what was staged before stays good.
     let (name, partial) = (content.to_string(), format!("{content}.copy"));
-    let outcome = fill_copy(&stage, &partial, &source, content).and_then(|hash| {
+    let outcome = fill_copy(stage, &partial, source, content).and_then(|hash| {
         if hash != content || !is_same() {
             return Err(CopyError::Source);
         }
-        let renamed = renameat(&stage, &partial, &stage, &name);
+        let renamed = renameat(stage, &partial, stage, &name);
         renamed.map_err(|errno| CopyError::Disk(staged("rename", content, errno)))
     });
     if outcome.is_err() {
-        discard(&stage, &partial);
+        discard(stage, &partial);
     }
     outcome
 }

@@ -11,17 +11,21 @@
 //! not purged. Nor is anything the index does not account for.
 
 use super::errors::{errno_of, trouble};
+use super::probe::hash_reader;
 use super::root::{Root, RootDir, open_below};
+use super::stage::{open_stage, stage_copy};
 use super::stat::{Device, if_any, stat_at};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdirat, unlinkat};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::time::Duration;
 use sync_core::index::{Stat, StatKind};
+use sync_core::input::CopyError;
 use sync_core::path::RelPath;
-use sync_core::{ItemError, WallTime};
+use sync_core::{ContentId, ItemError, WallTime};
 
 /// The trash, inside the private directory.
 const TRASH: &str = "trash";
@@ -119,6 +123,42 @@ pub fn list_trash(root: &Root) -> Result<Vec<Trashed>, ItemError> {
     let dir = root.enter()?;
     let batches = batches(&dir).map_err(|errno| trouble("read", "the trash", errno))?;
     Ok(batches.into_iter().flat_map(|batch| batch.entries).collect())
+}
+
+/// Stages whatever of `contents`, each with its size in bytes, the trash holds. Returns which those are. They stay in the
+/// trash as well: nothing else holds them until they are in the tree.
+///
+/// # Errors
+/// When the root is not the folder's, the trash cannot be read, or the staging area not written.
+pub fn salvage(root: &Root, contents: &[(ContentId, u64)]) -> Result<Vec<ContentId>, ItemError> {
+    let dir = root.enter()?;
+    let stage = open_stage(&dir)?;
+    let trash = dir.private(TRASH).map_err(|errno| trouble("open", "the trash", errno))?;
+    let mut wanted: BTreeSet<(u64, ContentId)> = contents.iter().map(|(content, size)| (*size, *content)).collect();
+    let mut found = Vec::new();
+    let batches = batches(&dir).map_err(|errno| trouble("read", "the trash", errno))?;
+    // The newest first: it is the likeliest.
+    for entry in batches.iter().rev().flat_map(|batch| &batch.entries) {
+        let sizes = (entry.size, ContentId([0; 32]))..=(entry.size, ContentId([u8::MAX; 32]));
+        if wanted.range(sizes).next().is_none() {
+            continue;
+        }
+        let Ok(fd) = open_below(&trash, entry.place.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK) else { continue };
+        let mut file = File::from(fd);
+        let Ok(content) = hash_reader(&mut file, entry.size, &mut Vec::new()) else { continue };
+        if !wanted.contains(&(entry.size, content)) || file.rewind().is_err() {
+            continue;
+        }
+        match stage_copy(&stage, content, &file, || true) {
+            Ok(()) => {
+                wanted.remove(&(entry.size, content));
+                found.push(content);
+            }
+            Err(CopyError::Source) => {}
+            Err(CopyError::Disk(error)) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// Deletes what is older than `max_age`, and then, oldest first, what exceeds `max_bytes` in all. A batch goes as a

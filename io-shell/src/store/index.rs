@@ -68,6 +68,12 @@ impl Store {
 impl Index for Store {
     type Error = StoreError;
 
+    fn make_durable(&mut self) -> Result<(), StoreError> {
+        assert!(self.in_batch, "state is used inside a batch");
+        self.durable = true;
+        Ok(())
+    }
+
     fn folders(&mut self) -> Result<Vec<FolderState>, StoreError> {
         let mut statement =
             self.batch().prepare_cached("SELECT state FROM folders WHERE state IS NOT NULL ORDER BY id")?;
@@ -89,6 +95,7 @@ impl Index for Store {
         conn.execute("DELETE FROM staged_lists WHERE id IN (SELECT id FROM staged WHERE folder = ?1)", [num])?;
         conn.execute("DELETE FROM staged WHERE folder = ?1", [num])?;
         conn.execute("DELETE FROM pending WHERE folder = ?1", [num])?;
+        conn.execute("DELETE FROM copied WHERE folder = ?1", [num])?;
         conn.execute("DELETE FROM folders WHERE num = ?1", [num])?;
         self.folders.remove(&folder);
         Ok(())
@@ -172,6 +179,23 @@ impl Index for Store {
     fn conflicted(&mut self, folder: FolderId) -> Result<Vec<RelPath>, StoreError> {
         let Some(num) = self.num(folder) else { return Ok(Vec::new()) };
         let sql = "SELECT key FROM entries WHERE folder = ?1 AND conflicted = 1 AND key > ?2 ORDER BY key LIMIT ?3";
+        self.keys(sql, (num, BEFORE_PATHS, usize::MAX), parse_path)
+    }
+
+    fn note_copied(&mut self, folder: FolderId, path: &RelPath, copied: bool) -> Result<(), StoreError> {
+        let num = self.slot(folder)?.num;
+        let sql = if copied {
+            "INSERT OR IGNORE INTO copied (folder, path) VALUES (?1, ?2)"
+        } else {
+            "DELETE FROM copied WHERE folder = ?1 AND path = ?2"
+        };
+        self.batch().prepare_cached(sql)?.execute((num, path.as_bytes()))?;
+        Ok(())
+    }
+
+    fn copied(&mut self, folder: FolderId) -> Result<Vec<RelPath>, StoreError> {
+        let Some(num) = self.num(folder) else { return Ok(Vec::new()) };
+        let sql = "SELECT path FROM copied WHERE folder = ?1 AND path > ?2 ORDER BY path LIMIT ?3";
         self.keys(sql, (num, BEFORE_PATHS, usize::MAX), parse_path)
     }
 

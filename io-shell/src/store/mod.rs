@@ -1,7 +1,8 @@
 //! State on disk: one SQLite database behind the core's [`Index`](sync_core::index::Index).
 //!
 //! One connection, owned by the driver's thread, in WAL mode with `synchronous=NORMAL`: a commit survives the death of
-//! the process, and a power loss may undo the last ones, which [`Store::recovery`] notices at the next start.
+//! the process, and a power loss may undo the last ones, which [`Store::recovery`] notices at the next start. A batch that
+//! asks for it survives that too.
 
 mod codec;
 mod entries;
@@ -37,6 +38,8 @@ pub struct Store {
     file: PathBuf,
     folders: BTreeMap<FolderId, Slot>,
     in_batch: bool,
+    /// Whether the open batch is to survive a power loss.
+    durable: bool,
 }
 
 /// What is kept in memory of a folder: its number in the tables, and its totals, written at the commit.
@@ -62,7 +65,7 @@ impl Store {
         configure(&conn).map_err(of_file)?;
         schema::migrate(&mut conn, file)?;
         let folders = load_slots(&conn).map_err(of_file)?;
-        Ok(Self { conn, file: file.into(), folders, in_batch: false })
+        Ok(Self { conn, file: file.into(), folders, in_batch: false, durable: false })
     }
 
     /// Begins a batch: everything up to `commit` holds together or not at all.
@@ -72,7 +75,7 @@ impl Store {
     pub fn begin(&mut self) -> Result<(), StoreError> {
         assert!(!self.in_batch, "batches do not nest");
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        self.in_batch = true;
+        (self.in_batch, self.durable) = (true, false);
         Ok(())
     }
 
@@ -85,6 +88,11 @@ impl Store {
         match self.write_totals().and_then(|()| self.conn.prepare_cached("COMMIT")?.execute([])) {
             Ok(_) => {
                 self.in_batch = false;
+                // A checkpoint begins by making the log durable.
+                let sync = |_: &rusqlite::Row<'_>| Ok(());
+                if self.durable {
+                    self.conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], sync)?;
+                }
                 Ok(())
             }
             Err(error) => {

@@ -67,8 +67,14 @@ const FORMAT_1: &str = "
     CREATE TRIGGER audit_holds BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 ";
 
+/// Paths whose versions show as conflict copies: rows with several versions, and files that something below hides.
+const FORMAT_2: &str = "
+    CREATE TABLE copied (folder INTEGER, path BLOB, PRIMARY KEY (folder, path)) WITHOUT ROWID;
+    INSERT INTO copied SELECT folder, key FROM entries WHERE conflicted = 1;
+";
+
 /// Every step, first to last.
-const STEPS: &[&str] = &[FORMAT_1];
+const STEPS: &[&str] = &[FORMAT_1, FORMAT_2];
 
 /// Brings the database up to the last format, each step in a transaction of its own.
 ///

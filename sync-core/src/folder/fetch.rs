@@ -21,6 +21,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LACKING_PAUSE: Duration = Duration::from_secs(15);
 /// How long a device that sent wrong bytes several times is left alone for that content.
 const BAD_PAUSE: Duration = Duration::from_secs(60);
+/// How often the trash is searched for what devices lack.
+const SALVAGE_PAUSE: Duration = Duration::from_secs(15);
+/// Contents that one search of the trash is for.
+const SALVAGE_LIMIT: usize = 1_000;
 
 impl Folder {
     /// Whether `content` is staged; if not, it is on its way from now on.
@@ -66,6 +70,7 @@ impl Folder {
         if self.state.paused || self.root_error.is_some() {
             return;
         }
+        self.salvage_step(cx);
         let limits = cx.config.limits.clone();
         while let Some(action) = self.transfers.next(slots, &limits, cx.now()) {
             let folder = self.id();
@@ -95,6 +100,47 @@ impl Folder {
                 }
             }
         }
+    }
+
+    /// Looks into the trash for what some device turned out to lack: where people take versions away on several devices
+    /// at once, the last bytes of one that is still wanted may be there.
+    fn salvage_step(&mut self, cx: &mut Context) {
+        if self.next_salvage.is_none_or(|at| at > cx.now()) || !self.transfers.is_any_lacking() {
+            return;
+        }
+        let contents = self.transfers.salvage(SALVAGE_LIMIT);
+        if contents.is_empty() {
+            return;
+        }
+        self.next_salvage = None;
+        let ids = contents.iter().map(|(content, _)| *content).collect();
+        let salvage = cx.start(Effect::Salvage(self.id(), ids));
+        cx.emit(Output::Salvage { salvage, folder: self.id(), contents });
+    }
+
+    /// The trash was searched.
+    pub(crate) fn salvaged<I: Index>(
+        &mut self,
+        contents: Vec<ContentId>,
+        outcome: Result<Vec<ContentId>, ItemError>,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        self.next_salvage = Some(cx.now() + SALVAGE_PAUSE);
+        contents.iter().for_each(|content| self.transfers.salvaged(*content));
+        match outcome {
+            Ok(found) => {
+                for content in found {
+                    if self.staged.remove(&content).is_some() {
+                        index.remove_staged(self.id(), content)?;
+                    }
+                    self.arrivals.push(content);
+                    self.ready(content);
+                }
+            }
+            Err(error) => contents.iter().for_each(|content| self.disk_failed(*content, &error, cx)),
+        }
+        Ok(())
     }
 
     fn ask(

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::id::DeviceId;
 use crate::index::{
     Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, Policy, PolicyChoice, Projection, Row, Stat,
-    Value, Vector, conflict_kind, may_purge, merge, project, reissue, winner,
+    Value, Vector, conflict_kind, may_purge, merge, project, reissue, unnumbered, winner,
 };
 use crate::output::{Conflict, Event};
 use crate::path::RelPath;
@@ -116,8 +116,9 @@ impl Folder {
         let base = base?;
         let here = self.copies.at(path).filter(|(_, loser)| base.body.same_content(&loser.value.body));
         // It may be about to show under another name.
-        let moving = || self.copies.with_dot(base.dot?).filter(|(source, _)| *source != path);
-        here.or_else(moving).map(|(source, loser)| (source.clone(), loser.dot))
+        let here = here.map(|(source, loser)| (source.clone(), loser.dot));
+        let moving = || Some((self.copies.source_of(base.dot?).filter(|source| *source != path)?.clone(), base.dot?));
+        here.or_else(moving)
     }
 
     /// The user deleted the path's version `saw`.
@@ -152,8 +153,8 @@ impl Folder {
     /// meanwhile: they stay what they are.
     fn held_copies<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Vec<(RelPath, Loser)>, I::Error> {
         let mut held = Vec::new();
-        for copy in self.copies.of(path) {
-            let Some((_, loser)) = self.copies.at(copy) else { continue };
+        for loser in self.copies.of(path) {
+            let Some(copy) = self.copies.place(path, loser.dot) else { continue };
             if index.base(self.id(), copy)?.is_some_and(|b| b.dot == Some(loser.dot)) {
                 held.push((copy.clone(), loser.clone()));
             }
@@ -195,9 +196,7 @@ impl Folder {
         let dot = self.next_dot();
         row.write(dot, Body::Tomb, Some(loser), cx.at.wall, cx.at.wall);
         self.put(&Key::Path(source.clone()), &row, index)?;
-        for copy in self.place_copies(source, index)? {
-            self.mark(&copy, index)?;
-        }
+        self.place_copies(source, index)?;
         cx.audit(index, "conflict-settled", format!("folder {}: {}", self.state.name, source.display()))?;
         self.mark(source, index)
     }
@@ -336,62 +335,56 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         // A lone file loses its name too where something lives below it.
-        if !self.copies.of(path).is_empty() || !self.projection(path, row, index)?.losers.is_empty() {
-            for copy in self.place_copies(path, index)? {
-                self.mark(&copy, index)?;
-            }
+        if self.copies.has(path) || !self.projection(path, row, index)?.losers.is_empty() {
+            self.place_copies(path, index)?;
             self.settle_oldest(path, cx, index)?;
         }
-        if crate::index::looks_like_copy(&path.name()) {
-            let dir = path.parent();
-            let sources: Vec<RelPath> = self.copies.sources().filter(|s| s.parent() == dir).cloned().collect();
-            for source in sources {
-                for copy in self.place_copies(&source, index)? {
-                    self.mark(&copy, index)?;
-                }
-            }
-        }
+        self.free_or_take(path, index)?;
         for dir in path.ancestors() {
             let parent = self.row(&dir, index)?;
             if matches!(winner(&parent, &self.state.policy), Some((_, Value { body: Body::Dir { .. }, .. }))) {
                 break;
             }
-            for copy in self.place_copies(&dir, index)? {
-                self.mark(&copy, index)?;
-            }
+            self.place_copies(&dir, index)?;
+            self.free_or_take(&dir, index)?;
             self.mark(&dir, index)?;
         }
         Ok(())
     }
 
-    /// Finds where the losers of `source` show. Returns the paths where that has changed.
-    pub(super) fn place_copies<I: Index>(&mut self, source: &RelPath, index: &mut I) -> Result<Vec<RelPath>, I::Error> {
+    /// Finds where the losers of `source` show. Paths where that has changed are pending from now on.
+    pub(super) fn place_copies<I: Index>(&mut self, source: &RelPath, index: &mut I) -> Result<(), I::Error> {
         let row = self.row(source, index)?;
         let losers = self.projection(source, &row, index)?.losers;
-        if losers.is_empty() && self.copies.of(source).is_empty() {
-            return Ok(Vec::new());
+        let (had, has) = (self.copies.has(source), !losers.is_empty());
+        if had != has {
+            index.note_copied(self.id(), source, has)?;
         }
-        let mut failure = None;
-        let (id, copies) = (self.state.id, &mut self.copies);
-        let changed = copies.set(source, losers, |copy| match index.row(id, &Key::Path(copy.clone())) {
-            Ok(row) => row.is_some_and(|r| r.is_live()),
-            Err(e) => {
-                failure = Some(e);
-                false
-            }
-        });
-        failure.map_or(Ok(changed), Err)
+        let groups = self.copies.set(source, losers);
+        groups.iter().try_for_each(|group| self.arrange(group, index))
+    }
+
+    /// An entry has come to or gone from `path`, which may be the name of a copy.
+    fn free_or_take<I: Index>(&mut self, path: &RelPath, index: &mut I) -> Result<(), I::Error> {
+        let first = unnumbered(&path.name()).and_then(|name| path.parent().join(&name).ok());
+        match first.filter(|first| self.copies.is_group(first)) {
+            Some(group) => self.arrange(&group, index),
+            None => Ok(()),
+        }
+    }
+
+    fn arrange<I: Index>(&mut self, group: &RelPath, index: &mut I) -> Result<(), I::Error> {
+        let id = self.id();
+        let changed = self.copies.arrange(group, |copy| {
+            let row = index.row(id, &Key::Path(copy.clone()))?;
+            Ok(row.is_some_and(|row| row.is_live()) || index.live_below(id, copy)?)
+        })?;
+        changed.iter().try_for_each(|copy| self.mark(copy, index))
     }
 
     /// Keeps a row from growing without end: above a bound the oldest losers count as seen. They stay in the trash.
     fn settle_oldest<I: Index>(&mut self, path: &RelPath, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        let mut losers: Vec<(WallTime, Dot)> = self
-            .copies
-            .of(path)
-            .iter()
-            .filter_map(|c| self.copies.at(c))
-            .map(|(_, l)| (l.value.stamp, l.dot))
-            .collect();
+        let mut losers: Vec<(WallTime, Dot)> = self.copies.of(path).map(|l| (l.value.stamp, l.dot)).collect();
         losers.sort_unstable();
         let extra = losers.len().saturating_sub(MAX_LOSERS);
         for (_, dot) in losers.into_iter().take(extra) {
@@ -412,7 +405,8 @@ impl Folder {
             let row = self.row(&path, index)?;
             let winner = winner(&row, &self.state.policy).map_or_else(String::new, |(dot, _)| name_of(dot.actor));
             let kind = worst_kind(&row).unwrap_or(ConflictKind::Structural);
-            out.push(Conflict { kind, winner, copies: self.copies.of(&path).into(), path });
+            let copies = self.copies.of(&path).filter_map(|l| self.copies.place(&path, l.dot)).cloned().collect();
+            out.push(Conflict { kind, winner, copies, path });
         }
         Ok(out)
     }
@@ -442,9 +436,7 @@ impl Folder {
         self.state.policy = policy;
         self.touch();
         for path in index.conflicted(self.id())? {
-            for copy in self.place_copies(&path, index)? {
-                self.mark(&copy, index)?;
-            }
+            self.place_copies(&path, index)?;
             self.mark(&path, index)?;
         }
         Ok(())
@@ -584,8 +576,7 @@ impl Folder {
                         for (from, to) in doubtful.iter().zip(&issued) {
                             self.rebase_dot(path, *from, *to, index)?;
                         }
-                        let changed = self.place_copies(path, index)?;
-                        changed.iter().try_for_each(|copy| self.mark(copy, index))?;
+                        self.place_copies(path, index)?;
                         self.mark(path, index)?;
                     }
                 }

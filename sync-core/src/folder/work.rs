@@ -45,6 +45,8 @@ impl Folder {
         let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Fetch));
         let seal =
             self.transfers.seal_deadline(&cx.config.limits).filter(|at| *at > cx.now()).map(|at| (at, Timer::Seal));
-        [disk, delayed, seal].into_iter().flatten().min()
+        let salvage = self.next_salvage.filter(|at| *at > cx.now() && self.transfers.is_any_lacking());
+        let salvage = salvage.map(|at| (at, Timer::Fetch));
+        [disk, delayed, seal, salvage].into_iter().flatten().min()
     }
 }

@@ -104,8 +104,13 @@ pub fn project(row: &Row, has_live_below: bool, policy: &Policy) -> Projection {
     Projection { main, losers }
 }
 
+/// Most names that are tried for one copy.
+pub(crate) const MAX_AGAIN: u32 = 99;
+/// Bytes that the number of a copy takes at most.
+const NUMBER: usize = "~99".len();
+
 /// The name under which a losing version shows beside `name`: the same on every device. `again` counts up from 1 for
-/// names that are taken.
+/// names that are taken, to 99.
 pub fn copy_name(name: &Name, loser: &Loser, again: u32) -> Name {
     let (stem, extension) = split_extension(name.as_bytes());
     let stem = strip_mark(stem);
@@ -113,7 +118,8 @@ pub fn copy_name(name: &Name, loser: &Loser, again: u32) -> Name {
     let hash: String = loser.value.body.content_prefix()[..4].iter().map(|b| format!("{b:02x}")).collect();
     let tail = if again > 1 { format!("~{again}") } else { String::new() };
     let mark = format!(".conflict-{}-{}-{hash}{tail}", loser.value.stamp.utc_compact(), &actor[..7]);
-    let room = MAX_NAME - mark.len();
+    // As much as the longest number leaves, so that all names of a copy differ in the number alone.
+    let room = MAX_NAME + tail.len() - mark.len() - NUMBER;
     let extension = &extension[..extension.len().min(room / 2)];
     let stem = cut(stem, room - extension.len());
     let bytes = [stem, mark.as_bytes(), extension].concat();
@@ -129,9 +135,13 @@ fn cut(stem: &[u8], room: usize) -> &[u8] {
     }
 }
 
-/// Whether `name` looks like a conflict copy's.
-pub(crate) fn looks_like_copy(name: &Name) -> bool {
-    name.as_bytes().windows(MARK.len()).any(|w| w == MARK)
+/// The name by which a copy would show if it were free, given one of the names it may show by.
+pub(crate) fn unnumbered(name: &Name) -> Option<Name> {
+    let bytes = name.as_bytes();
+    let mark = bytes.windows(MARK.len()).rposition(|w| w == MARK)? + MARK.len();
+    let end = bytes[mark..].iter().position(|b| *b == b'.').map_or(bytes.len(), |dot| mark + dot);
+    let number = bytes[mark..end].iter().position(|b| *b == b'~').map_or(end, |tilde| mark + tilde);
+    Name::new(&[&bytes[..number], &bytes[end..]].concat()).ok()
 }
 
 /// Splits before the last dot, unless that is the first byte.
@@ -243,10 +253,24 @@ mod tests {
         assert_eq!(name(".profile", 1), format!(".profile{mark}"));
         assert_eq!(name(&name("a.txt", 2), 1), name("a.txt", 1));
         assert_eq!(name(&name("Makefile", 1), 1), name("Makefile", 1));
-        let long = name(&format!("{}.txt", "l".repeat(251)), 2);
-        assert!(long.len() == MAX_NAME && long.ends_with(&format!("{mark}~2.txt")));
+        let long = name(&format!("{}.txt", "l".repeat(251)), 99);
+        assert!(long.len() == MAX_NAME && long.ends_with(&format!("{mark}~99.txt")));
         assert!(name(&format!("a.{}", "e".repeat(253)), 1).len() <= MAX_NAME);
         let wide = name(&format!("{}.txt", "\u{e9}".repeat(125)), 1);
         assert!(wide.len() <= MAX_NAME && wide.contains(&mark));
+    }
+
+    #[test]
+    fn every_name_of_a_copy_leads_back_to_the_first() {
+        let loser = Loser { dot: Dot { actor: Actor(0xab), seq: 1 }, value: file(b"x", 1, b"", 0) };
+        let long = "l".repeat(251) + ".txt";
+        for source in ["a", "a.txt", "a.txt~", "a.t~1", ".conflict-x", ".profile", "a~2.b", &long] {
+            let source = Name::new(source.as_bytes()).unwrap();
+            let first = copy_name(&source, &loser, 1);
+            for again in [1, 2, 10, MAX_AGAIN] {
+                assert_eq!(unnumbered(&copy_name(&source, &loser, again)), Some(first.clone()), "{source:?} {again}");
+            }
+        }
+        assert_eq!(unnumbered(&Name::new(b"a~2.txt").unwrap()), None);
     }
 }

@@ -27,6 +27,9 @@ pub trait Index {
     /// What the storage reports.
     type Error: core::fmt::Debug;
 
+    /// The current batch is to survive a power loss once it is committed: it holds what somebody is told is done.
+    fn make_durable(&mut self) -> Result<(), Self::Error>;
+
     /// Every folder's small state.
     fn folders(&mut self) -> Result<Vec<FolderState>, Self::Error>;
     /// Stores a folder's small state.
@@ -60,6 +63,10 @@ pub trait Index {
     fn live_below(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, Self::Error>;
     /// Paths of rows with more than one live sibling ([`Row::is_conflicted`]), by path.
     fn conflicted(&mut self, folder: FolderId) -> Result<Vec<RelPath>, Self::Error>;
+    /// Notes that versions of `path` show as conflict copies, or that none does any more.
+    fn note_copied(&mut self, folder: FolderId, path: &RelPath, copied: bool) -> Result<(), Self::Error>;
+    /// Paths noted so, by path: what they show follows from all rows around them, and is too dear to be looked for.
+    fn copied(&mut self, folder: FolderId) -> Result<Vec<RelPath>, Self::Error>;
     /// Paths after `after` of rows with no live sibling, by path; a reserved key as `after` is before every path.
     fn tombs_after(&mut self, folder: FolderId, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, Self::Error>;
 

@@ -49,6 +49,7 @@ impl Node {
     ) -> Result<(), I::Error> {
         let stops = matches!(command, Command::Shutdown);
         let answer = self.carry_out(command, index)?;
+        index.make_durable()?;
         self.cx.emit(Output::Reply { request, answer });
         if stops {
             self.say_goodbye();

@@ -128,6 +128,11 @@ impl Ranges {
         self.written_bytes == self.total_bytes
     }
 
+    /// Whether nothing is asked for and not here, and nothing is being made durable.
+    pub fn is_at_rest(&self) -> bool {
+        self.asked_bytes == self.written_bytes && self.sealing.is_none()
+    }
+
     /// When what is written must be made durable: at once if `max_bytes` wait.
     pub fn seal_due(&self, max_bytes: u64, max_age: core::time::Duration) -> Option<Instant> {
         let since = self.unsealed_since.filter(|_| self.sealing.is_none())?;

@@ -56,13 +56,16 @@ pub struct Transfer {
     bad: BTreeMap<DeviceId, (u8, Instant)>,
     /// Not to be asked for before this time.
     not_before: Instant,
+    /// Whether the trash is being searched for it, and nobody is asked meanwhile.
+    salvaging: bool,
     order: u64,
 }
 
 impl Transfer {
     /// Whether `device` may be asked.
     fn may_ask(&self, device: DeviceId, now: Instant) -> bool {
-        self.lacking.get(&device).is_none_or(|until| *until <= now)
+        !self.salvaging
+            && self.lacking.get(&device).is_none_or(|until| *until <= now)
             && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
     }
 
@@ -214,6 +217,7 @@ impl Transfers {
             lacking: BTreeMap::new(),
             bad: BTreeMap::new(),
             not_before: Instant(0),
+            salvaging: false,
             order: self.next_order,
         };
         self.all.insert(content, transfer);
@@ -320,6 +324,34 @@ impl Transfers {
         for t in self.all.values_mut() {
             t.lacking.remove(&device);
         }
+    }
+
+    /// Contents that some device turned out to lack and that nothing is under way for, with their sizes: whoever put them
+    /// in the trash, perhaps nobody has them elsewhere. Until [`salvaged`](Self::salvaged) nobody is asked for them.
+    pub fn salvage(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
+        let rests = |t: &Transfer| match &t.state {
+            State::Idle => true,
+            State::Active(ranges) => ranges.is_at_rest() && !ranges.is_complete(),
+            State::Busy(_) | State::Written(_) | State::Ready => false,
+        };
+        let wanting = self.all.iter_mut().filter(|(_, t)| !t.lacking.is_empty() && rests(t));
+        let begin = |(content, t): (&ContentId, &mut Transfer)| {
+            t.salvaging = true;
+            (*content, t.size)
+        };
+        wanting.take(limit).map(begin).collect()
+    }
+
+    /// The trash has been searched for `content`.
+    pub fn salvaged(&mut self, content: ContentId) {
+        if let Some(t) = self.all.get_mut(&content) {
+            t.salvaging = false;
+        }
+    }
+
+    /// Whether some device turned out to lack a content that is wanted.
+    pub fn is_any_lacking(&self) -> bool {
+        self.all.values().any(|t| !t.lacking.is_empty())
     }
 
     /// When a delayed content may be asked for again.
