@@ -201,7 +201,7 @@ impl DataLane {
     async fn send_list(&self, stream: &mut SendStream, source: Source) -> Result<(), Cut> {
         let folders = self.folders.clone();
         let read = move || {
-            let root = folders.root(source.folder).map_err(|_| FetchError::NotFound)?;
+            let root = folders.root(source.folder).map_err(|_| FetchError::Busy)?;
             source_list(&root, &source)
         };
         match self.block(read).await.unwrap_or(Err(FetchError::Busy)) {
@@ -292,7 +292,7 @@ impl Reader {
     }
 
     fn open(&self, source: &Source) -> Result<File, FetchError> {
-        let root = self.folders.root(source.folder).map_err(|_| FetchError::NotFound)?;
+        let root = self.folders.root(source.folder).map_err(|_| FetchError::Busy)?;
         open_source(&root, source)
     }
 }

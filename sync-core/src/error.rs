@@ -98,10 +98,10 @@ pub struct ItemError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum FetchError {
-    /// The peer does not hold the content.
+    /// The peer misses the content as well: neither its tree nor its trash has it.
     #[n(1)]
     NotFound = 1,
-    /// The file that held it has changed.
+    /// No file of the peer's holds it at present; one may again.
     #[n(2)]
     Changed = 2,
     /// Too many requests at once; ask again.

@@ -15,19 +15,19 @@ use sync_core::transfer::ChunkList;
 /// Opens a file to be served. What is read from it may still change meanwhile: the receiver verifies.
 ///
 /// # Errors
-/// `NotFound` when it is gone or may not be read, `Changed` when it no longer looks as expected, `Busy` when this
-/// process is out of descriptors.
+/// `Changed` when it is gone, may not be read, or no longer looks as expected; `Busy` when the root is not there at present
+/// or this process is out of descriptors.
 pub fn open_source(root: &Root, source: &Source) -> Result<File, FetchError> {
     let dir = root.enter().map_err(|error| {
         tracing::debug!(reason = error.reason, "a source is not served");
-        FetchError::NotFound
+        FetchError::Busy
     })?;
     let fail = |errno| match errno {
-        errno if is_gone(errno) => FetchError::NotFound,
+        errno if is_gone(errno) => FetchError::Changed,
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => FetchError::Busy,
         errno => {
             tracing::debug!(path = source.path.display(), %errno, "a source is not served");
-            FetchError::NotFound
+            FetchError::Changed
         }
     };
     let fd = dir.open_beneath(source.path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK).map_err(fail)?;
@@ -43,9 +43,9 @@ pub fn source_list(root: &Root, source: &Source) -> Result<ChunkList, FetchError
     let file = open_source(root, source)?;
     let list = chunk_list(&file, source.expect.size);
     // The fingerprint settles it: a list of bytes that were never one version would be blamed on this device.
-    let dir = root.enter().map_err(|_| FetchError::NotFound)?;
-    let stat = stat_fd(&file, dir.device()).map_err(|_| FetchError::NotFound)?;
-    if stat == source.expect { list.map_err(|_| FetchError::NotFound) } else { Err(FetchError::Changed) }
+    let dir = root.enter().map_err(|_| FetchError::Busy)?;
+    let stat = stat_fd(&file, dir.device()).map_err(|_| FetchError::Changed)?;
+    if stat == source.expect { list.map_err(|_| FetchError::Changed) } else { Err(FetchError::Changed) }
 }
 
 #[cfg(test)]
@@ -80,8 +80,8 @@ mod tests {
         assert_eq!(open_source(&root, &source).unwrap_err(), FetchError::Changed);
         assert_eq!(source_list(&root, &source), Err(FetchError::Changed));
         std::fs::remove_file(&at).unwrap();
-        assert_eq!(open_source(&root, &source).unwrap_err(), FetchError::NotFound);
+        assert_eq!(open_source(&root, &source).unwrap_err(), FetchError::Changed);
         std::os::unix::fs::symlink("/etc/passwd", &at).unwrap();
-        assert_eq!(open_source(&root, &source).unwrap_err(), FetchError::NotFound);
+        assert_eq!(open_source(&root, &source).unwrap_err(), FetchError::Changed);
     }
 }

@@ -4,10 +4,11 @@ use super::Folder;
 use crate::context::{Context, Effect, Fetch, Fetching};
 use crate::error::{FetchError, ItemError};
 use crate::id::{ContentId, DeviceId};
-use crate::index::Index;
+use crate::index::{Index, MemberState};
 use crate::input::{CopyError, FetchFailure};
 use crate::output::{Event, Output};
 use crate::path::RelPath;
+use crate::plan::Wanted;
 use crate::transfer::{Action, ChunkList, Slot, Verdict};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -130,6 +131,9 @@ impl Folder {
         contents.iter().for_each(|content| self.transfers.salvaged(*content));
         match outcome {
             Ok(found) => {
+                for content in contents.into_iter().filter(|content| !found.contains(content)) {
+                    self.give_up(content, cx, index)?;
+                }
                 for content in found {
                     if self.staged.remove(&content).is_some() {
                         index.remove_staged(self.id(), content)?;
@@ -139,6 +143,25 @@ impl Folder {
                 }
             }
             Err(error) => contents.iter().for_each(|content| self.disk_failed(*content, &error, cx)),
+        }
+        Ok(())
+    }
+
+    /// Where nobody has a content, the device that made the version says so: a person has overwritten it here after a
+    /// power loss undid what was written of it in the index, but not what others had heard.
+    fn give_up<I: Index>(&mut self, content: ContentId, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let me = cx.config.device;
+        let active = self.members.iter().filter(|(_, m)| m.state == MemberState::Active).map(|(device, _)| *device);
+        if !self.is_looked_at() || !self.transfers.is_without(content, active.filter(|device| *device != me)) {
+            return Ok(());
+        }
+        let paths: Vec<RelPath> = self.transfers.get(content).iter().flat_map(|t| t.paths.clone()).collect();
+        for path in paths {
+            let Wanted::Present { dot: Some(dot), .. } = self.wanted(&path, index)? else { continue };
+            if self.members.get(&me).is_some_and(|m| m.actors.contains(&dot.actor)) {
+                let source = self.copies.at(&path).map_or_else(|| path.clone(), |(source, _)| source.clone());
+                self.write_off(&source, dot, cx, index)?;
+            }
         }
         Ok(())
     }
@@ -317,9 +340,8 @@ impl Folder {
     fn peer_failed(&mut self, content: ContentId, device: DeviceId, error: FetchError, cx: &mut Context) {
         cx.counters.fetch_errors += 1;
         let verdict = match error {
-            FetchError::NotFound | FetchError::Changed | FetchError::Refused => {
-                Verdict::Lacks(cx.now() + LACKING_PAUSE)
-            }
+            FetchError::NotFound => Verdict::Lacks(cx.now() + LACKING_PAUSE),
+            FetchError::Changed | FetchError::Refused => Verdict::Changed(cx.now() + LACKING_PAUSE),
             FetchError::BadHash => Verdict::Bad(cx.now() + BAD_PAUSE),
             FetchError::Busy | FetchError::Broken => Verdict::Later(cx.now() + PAUSE),
         };

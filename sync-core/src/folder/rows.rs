@@ -201,6 +201,28 @@ impl Folder {
         self.mark(source, index)
     }
 
+    /// The bytes of the version `lost` are nowhere. What it hid shows again.
+    pub(super) fn write_off<I: Index>(
+        &mut self,
+        path: &RelPath,
+        lost: Dot,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let mut row = self.row(path, index)?;
+        let Some(value) = row.siblings.get(&lost).cloned() else { return Ok(()) };
+        let equal = row.siblings.iter().filter(|(_, v)| v.body.same_content(&value.body)).map(|(dot, _)| *dot);
+        let replaced: Vec<Dot> = equal.collect();
+        let stamp = newest_stamp(&row, cx.at.wall);
+        let dot = self.next_dot();
+        row.settle(dot, Value { body: Body::Tomb, prev: value.body.content_prefix(), stamp }, &replaced);
+        self.put(&Key::Path(path.clone()), &row, index)?;
+        self.after_row(path, &row, cx, index)?;
+        let detail = format!("folder {}: no device has the bytes of a version of {}", self.state.name, path.display());
+        cx.audit(index, "version-lost", detail)?;
+        self.mark(path, index)
+    }
+
     /// A write below a directory that the rows do not show brings the directory back.
     fn ensure_parents<I: Index>(&mut self, path: &RelPath, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         for dir in path.ancestors() {

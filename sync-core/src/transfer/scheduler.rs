@@ -52,12 +52,16 @@ pub struct Transfer {
     pub state: State,
     /// Devices that did not have it, and until when they are not asked again.
     lacking: BTreeMap<DeviceId, Instant>,
+    /// Of these, devices that miss it as well.
+    without: BTreeSet<DeviceId>,
     /// Bad hashes by device, and until when it is left alone if there are too many.
     bad: BTreeMap<DeviceId, (u8, Instant)>,
     /// Not to be asked for before this time.
     not_before: Instant,
     /// Whether the trash is being searched for it, and nobody is asked meanwhile.
     salvaging: bool,
+    /// Whether the trash was found not to hold it.
+    searched: bool,
     order: u64,
 }
 
@@ -67,6 +71,12 @@ impl Transfer {
         !self.salvaging
             && self.lacking.get(&device).is_none_or(|until| *until <= now)
             && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
+    }
+
+    /// `device` may have it after all.
+    fn hope(&mut self, device: DeviceId) {
+        self.lacking.remove(&device);
+        self.without.remove(&device);
     }
 
     /// When it, or a device for it, need not be left alone any more.
@@ -147,8 +157,10 @@ pub enum Action {
 /// What a failed request says of the device that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does not have the content, as of now; it may have by this time.
+    /// It misses the content as well, as of now; it may have it by this time.
     Lacks(Instant),
+    /// It has no file with the content; it may have one by this time.
+    Changed(Instant),
     /// It sent something else; after some times it is not asked again before this time.
     Bad(Instant),
     /// It may be asked again, not before this time.
@@ -215,9 +227,11 @@ impl Transfers {
             paths: BTreeSet::from([path.clone()]),
             state,
             lacking: BTreeMap::new(),
+            without: BTreeSet::new(),
             bad: BTreeMap::new(),
             not_before: Instant(0),
             salvaging: false,
+            searched: false,
             order: self.next_order,
         };
         self.all.insert(content, transfer);
@@ -296,7 +310,14 @@ impl Transfers {
     pub fn blame(&mut self, content: ContentId, device: DeviceId, verdict: Verdict) {
         let Some(t) = self.all.get_mut(&content) else { return };
         match verdict {
-            Verdict::Lacks(until) => drop(t.lacking.insert(device, until)),
+            Verdict::Lacks(until) => {
+                t.lacking.insert(device, until);
+                t.without.insert(device);
+            }
+            Verdict::Changed(until) => {
+                t.lacking.insert(device, until);
+                t.without.remove(&device);
+            }
             Verdict::Bad(until) => {
                 let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
                 t.bad.insert(device, (count.saturating_add(1), until));
@@ -315,15 +336,13 @@ impl Transfers {
     /// `device` may have `content` after all.
     pub fn offered(&mut self, content: ContentId, device: DeviceId) {
         if let Some(t) = self.all.get_mut(&content) {
-            t.lacking.remove(&device);
+            t.hope(device);
         }
     }
 
     /// A new session with `device`: whatever it lacked it may have by now.
     pub fn reconnected(&mut self, device: DeviceId) {
-        for t in self.all.values_mut() {
-            t.lacking.remove(&device);
-        }
+        self.all.values_mut().for_each(|t| t.hope(device));
     }
 
     /// Contents that some device turned out to lack and that nothing is under way for, with their sizes: whoever put them
@@ -345,8 +364,18 @@ impl Transfers {
     /// The trash has been searched for `content`.
     pub fn salvaged(&mut self, content: ContentId) {
         if let Some(t) = self.all.get_mut(&content) {
-            t.salvaging = false;
+            (t.salvaging, t.searched) = (false, true);
         }
+    }
+
+    /// Whether `content` is wanted and neither in the tree nor in the trash.
+    pub fn is_missing(&self, content: ContentId) -> bool {
+        self.all.get(&content).is_some_and(|t| t.searched)
+    }
+
+    /// Whether each of `devices` misses `content` as well.
+    pub fn is_without(&self, content: ContentId, mut devices: impl Iterator<Item = DeviceId>) -> bool {
+        self.all.get(&content).is_some_and(|t| devices.all(|device| t.without.contains(&device)))
     }
 
     /// Whether some device turned out to lack a content that is wanted.
