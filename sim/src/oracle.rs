@@ -19,8 +19,11 @@ pub struct Oracle {
     contents: BTreeMap<ContentId, Fate>,
     /// What every disk showed when all was last at rest.
     baseline: Option<BTreeMap<RelPath, Face>>,
-    /// Who has touched which path since, and what it showed after the last touch.
-    touched: BTreeMap<RelPath, BTreeMap<usize, Option<Face>>>,
+    /// Who has touched which path since, and what it showed after each touch.
+    touched: BTreeMap<RelPath, BTreeMap<usize, Vec<Option<Face>>>>,
+    /// Whose machine has lost power since: its index may have forgotten what others have heard, so that what a person
+    /// had there before may come back.
+    forgetful: BTreeSet<usize>,
     /// What went wrong.
     pub violations: Vec<String>,
 }
@@ -48,7 +51,12 @@ impl Oracle {
 
     /// A person on `host` has changed `path`, which shows `face` now.
     pub fn touched(&mut self, host: usize, path: &RelPath, face: Option<Face>) {
-        self.touched.entry(path.clone()).or_default().insert(host, face);
+        self.touched.entry(path.clone()).or_default().entry(host).or_default().push(face);
+    }
+
+    /// The power has failed on `host`.
+    pub fn lost_power(&mut self, host: usize) {
+        self.forgetful.insert(host);
     }
 
     /// A device has put a file in place: nothing but what a person once saved may ever show.
@@ -93,6 +101,7 @@ impl Oracle {
             self.check_paths(&before, &now);
         }
         self.touched.clear();
+        self.forgetful.clear();
         self.baseline = Some(now);
     }
 
@@ -137,7 +146,10 @@ impl Oracle {
                 Some(by) => {
                     let [(host, left)] = &by.iter().collect::<Vec<_>>()[..] else { continue };
                     let others = self.below_is_touched(path, Some(**host)) || self.above_is_touched(path, **host);
-                    if !others && shown != left.as_ref() {
+                    let before = left.iter().map(Option::as_ref).chain([before.get(path)]);
+                    let came_back = self.forgetful.contains(host) && before.into_iter().any(|face| face == shown);
+                    let left = left.last().and_then(Option::as_ref);
+                    if !others && !came_back && shown != left {
                         found.push(format!(
                             "{}: only host {host} touched it and left {left:?}, but it is {shown:?}",
                             path.display()

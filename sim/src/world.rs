@@ -497,6 +497,7 @@ impl World {
                 if self.hosts[host].is_up() {
                     self.die(host);
                     self.hosts[host].index.power_loss();
+                    self.oracle.lost_power(host);
                     let dice = &mut self.dice;
                     self.hosts[host].disk.power_loss(|| dice.percent(30));
                     self.hosts[host].fresh = true;

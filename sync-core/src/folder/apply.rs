@@ -110,7 +110,7 @@ impl Folder {
         index: &mut I,
     ) -> Result<Outcome, I::Error> {
         // What is about to be looked at is not acted upon before: the look may change what base says.
-        if self.locks.contains(path) || self.suspects.contains_key(path) || self.missing.get(path).is_some() {
+        if self.is_unsure(path) {
             return Ok(Outcome::Blocked(path.clone()));
         }
         if self.retries.get(path).is_some() {
@@ -175,6 +175,11 @@ impl Folder {
         Ok(Outcome::Added)
     }
 
+    /// Whether base may be about to change: the path is being changed, or to be looked at.
+    fn is_unsure(&self, path: &RelPath) -> bool {
+        self.locks.contains(path) || self.suspects.contains_key(path) || self.missing.get(path).is_some()
+    }
+
     pub(super) fn first_child<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
         let dir = DirPath::from(path.clone());
         let page = index.base_children(self.id(), &dir, None, 1)?;
@@ -202,7 +207,7 @@ impl Folder {
         // A version that is nobody's history yet shows as a copy before its bytes may go.
         if let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)).cloned() {
             let kept = index.base(self.id(), &copy)?.is_some_and(|b| b.body.same_content(&base.body));
-            if !kept {
+            if !kept || self.is_unsure(&copy) {
                 self.mark(&copy, index)?;
                 return Ok(Some(copy));
             }

@@ -254,6 +254,10 @@ impl Folder {
         match change {
             LocalChange::None => {}
             LocalChange::Adopt(base) => {
+                // The copy of a version that turns up at the name it lost may have been moved there.
+                if let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)) {
+                    self.suspects.entry(copy.clone()).or_insert(false);
+                }
                 index.put_base(self.id(), path, &base)?;
                 self.mark(path, index)?;
             }

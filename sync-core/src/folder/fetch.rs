@@ -150,6 +150,10 @@ impl Folder {
     /// Where nobody has a content, the device that made the version says so: a person has overwritten it here after a
     /// power loss undid what was written of it in the index, but not what others had heard.
     fn give_up<I: Index>(&mut self, content: ContentId, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        // It may have come into the tree by another way, or a first copy from there may have failed.
+        if self.transfers.needs(content) && self.copy_locally(content, cx, index)? {
+            return Ok(());
+        }
         let me = cx.config.device;
         let active = self.members.iter().filter(|(_, m)| m.state == MemberState::Active).map(|(device, _)| *device);
         if !self.is_looked_at() || !self.transfers.is_without(content, active.filter(|device| *device != me)) {

@@ -130,7 +130,8 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         index.remove_base(self.id(), path)?;
-
+        // A directory that is left empty stays, unless it is gone as well.
+        self.ensure_parents(path, cx, index)?;
         let mut row = self.row(path, index)?;
         let body = row.siblings.get(&saw).map(|v| v.body.clone());
         let is_winner = |(_, v): (Dot, &Value)| body.as_ref().is_some_and(|b| b.same_content(&v.body));
@@ -223,7 +224,7 @@ impl Folder {
         self.mark(path, index)
     }
 
-    /// A write below a directory that the rows do not show brings the directory back.
+    /// A write or a deletion below a directory that the rows do not show brings the directory back.
     fn ensure_parents<I: Index>(&mut self, path: &RelPath, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         for dir in path.ancestors() {
             let mut row = self.row(&dir, index)?;
@@ -231,6 +232,9 @@ impl Folder {
                 return Ok(());
             }
             let base = index.base(self.id(), &dir)?;
+            if self.missing.get(&dir).is_some() {
+                continue;
+            }
             // A directory that has not been looked at yet writes its own row when it is.
             let (Some(base), Some(mode)) = (&base, dir_mode(base.as_ref())) else { continue };
             let (dot, body) = (self.next_dot(), Body::Dir { mode });
