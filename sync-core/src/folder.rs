@@ -343,6 +343,8 @@ impl Folder {
     fn recovered(&mut self, path: &RelPath) {
         if self.trouble.remove(path).is_some() {
             self.retries.remove(path);
+            // Whatever was to be done there waited for the retry.
+            self.plan.insert(path.clone());
         }
     }
 
