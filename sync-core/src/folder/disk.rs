@@ -201,7 +201,11 @@ impl Folder {
             Ok(answers) => answers,
             Err(error) => {
                 self.set_root(Err(error), cx);
-                paths.iter().for_each(|p| self.unlock(p));
+                for path in paths {
+                    self.unlock(&path);
+                    let deep = self.deep.remove(&path);
+                    self.suspects.insert(path, deep);
+                }
                 return Ok(());
             }
         };
