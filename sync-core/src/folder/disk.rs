@@ -242,7 +242,8 @@ impl Folder {
             }
         }
         let was_dir = base.as_ref().is_some_and(|b| b.stat.kind == StatKind::Dir);
-        if was_dir && !matches!(seen, Seen::Dir(_)) && self.lose_children(path, cx, index)? {
+        let is_dir = matches!(seen, Seen::Dir(_));
+        if (was_dir && !is_dir || *seen == Seen::Absent) && self.lose_children(path, cx, index)? {
             return Ok(());
         }
         self.missing.remove(path);
@@ -265,6 +266,11 @@ impl Folder {
                 index.put_base(self.id(), path, &base)?;
                 self.mark(path, index)?;
             }
+            // A directory that was there for what was in it has no version to delete: what it had hidden stays beside it.
+            LocalChange::Forget if was_dir && self.copies.has(path) => {
+                self.delete_local(path, None, cx, index)?;
+                self.tell_local(path, "deleted", cx);
+            }
             LocalChange::Forget => {
                 index.remove_base(self.id(), path)?;
                 self.mark(path, index)?;
@@ -279,7 +285,7 @@ impl Folder {
                 self.tell_local(path, "deleted", cx);
             }
             LocalChange::Delete { saw } => {
-                self.delete_local(path, saw, cx, index)?;
+                self.delete_local(path, Some(saw), cx, index)?;
                 self.tell_local(path, "deleted", cx);
             }
         }

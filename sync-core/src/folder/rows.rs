@@ -121,11 +121,11 @@ impl Folder {
         here.or_else(moving)
     }
 
-    /// The user deleted the path's version `saw`.
+    /// The user deleted the path's version `saw`, or a directory that its descendants implied.
     pub(super) fn delete_local<I: Index>(
         &mut self,
         path: &RelPath,
-        saw: Dot,
+        saw: Option<Dot>,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
@@ -133,12 +133,12 @@ impl Folder {
         // A directory that is left empty stays, unless it is gone as well.
         self.ensure_parents(path, cx, index)?;
         let mut row = self.row(path, index)?;
-        let body = row.siblings.get(&saw).map(|v| v.body.clone());
+        let body = saw.and_then(|saw| row.siblings.get(&saw)).map(|v| v.body.clone());
         let is_winner = |(_, v): (Dot, &Value)| body.as_ref().is_some_and(|b| b.same_content(&v.body));
-        let keeps_name = winner(&row, &self.state.policy).is_some_and(is_winner);
-        let losers = if keeps_name { self.held_copies(path, index)? } else { Vec::new() };
+        let had_name = saw.is_none() || winner(&row, &self.state.policy).is_some_and(is_winner);
+        let losers = if had_name { self.held_copies(path, index)? } else { Vec::new() };
         let dot = self.next_dot();
-        row.write(dot, Body::Tomb, Some(saw), cx.at.wall, cx.at.wall);
+        row.write(dot, Body::Tomb, saw, cx.at.wall, cx.at.wall);
         losers.iter().for_each(|(_, loser)| drop(row.siblings.remove(&loser.dot)));
         self.put(&Key::Path(path.clone()), &row, index)?;
         self.after_row(path, &row, cx, index)?;
@@ -235,8 +235,11 @@ impl Folder {
             if self.missing.get(&dir).is_some() {
                 continue;
             }
-            // A directory that has not been looked at yet writes its own row when it is.
-            let (Some(base), Some(mode)) = (&base, dir_mode(base.as_ref())) else { continue };
+            let (Some(base), Some(mode)) = (&base, dir_mode(base.as_ref())) else {
+                // It has not been looked at yet, and writes its own row when it is. Before that nobody shall make it.
+                self.suspects.entry(dir).or_insert(false);
+                continue;
+            };
             let (dot, body) = (self.next_dot(), Body::Dir { mode });
             row.write(dot, body.clone(), base.dot, cx.at.wall, cx.at.wall);
             self.put(&Key::Path(dir.clone()), &row, index)?;
@@ -572,6 +575,8 @@ impl Folder {
         self.state.epoch = cx.rng.next_u64();
         self.state.seq = 0;
         self.state.acked = 0;
+        // What was applied is forgotten with the rest: it is on disk without a base.
+        self.state.scanned = false;
         self.touch();
     }
 
