@@ -129,6 +129,11 @@ impl ModelIndex {
         self.fail_in = Some(calls);
     }
 
+    /// Takes back what was to fail.
+    pub fn fail_no_more(&mut self) {
+        self.fail_in = None;
+    }
+
     /// The last `limit` records of the audit, newest first.
     pub fn audits(&self, limit: usize) -> Vec<Audit> {
         self.state.audits.iter().rev().take(limit).cloned().collect()

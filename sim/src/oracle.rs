@@ -30,7 +30,19 @@ pub struct Oracle {
 
 /// A conflict copy's name depends on the version, which may be issued anew: such paths may change by themselves.
 fn is_copy(path: &RelPath) -> bool {
-    path.as_bytes().windows(10).any(|w| w == b".conflict-")
+    mark(path).is_some()
+}
+
+fn mark(path: &RelPath) -> Option<usize> {
+    path.as_bytes().windows(10).position(|w| w == b".conflict-")
+}
+
+/// Whether `path` has the name of a copy of `source`.
+fn is_copy_of(path: &RelPath, source: &RelPath) -> bool {
+    let Some(mark) = mark(path) else { return false };
+    let (stem, rest) = path.as_bytes().split_at(mark);
+    let extension = rest[1..].iter().position(|b| *b == b'.').map_or(&[][..], |dot| &rest[dot + 1..]);
+    [stem, extension].concat() == source.as_bytes()
 }
 
 impl Oracle {
@@ -145,7 +157,9 @@ impl Oracle {
                 None => {}
                 Some(by) => {
                     let [(host, left)] = &by.iter().collect::<Vec<_>>()[..] else { continue };
-                    let others = self.below_is_touched(path, Some(**host)) || self.above_is_touched(path, **host);
+                    let others = self.below_is_touched(path, Some(**host))
+                        || self.above_is_touched(path, **host)
+                        || self.copy_is_touched(path, **host);
                     let before = left.iter().map(Option::as_ref).chain([before.get(path)]);
                     let came_back = self.forgetful.contains(host) && before.into_iter().any(|face| face == shown);
                     let left = left.last().and_then(Option::as_ref);
@@ -164,6 +178,11 @@ impl Oracle {
     /// Whether anybody but `host` touched something below `path`.
     fn below_is_touched(&self, path: &RelPath, host: Option<usize>) -> bool {
         self.touched.iter().filter(|(p, _)| p.is_below(path)).any(|(_, by)| by.keys().any(|h| Some(*h) != host))
+    }
+
+    /// Whether anybody but `host` touched a conflict copy of `path`: another version of the same.
+    fn copy_is_touched(&self, path: &RelPath, host: usize) -> bool {
+        self.touched.iter().filter(|(p, _)| is_copy_of(p, path)).any(|(_, by)| by.keys().any(|h| *h != host))
     }
 
     fn above_is_touched(&self, path: &RelPath, host: usize) -> bool {

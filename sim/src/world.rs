@@ -287,6 +287,7 @@ impl World {
         self.net.cut.clear();
         self.tell_trace(|_| "---- calm".into());
         for host in 0..self.hosts.len() {
+            self.hosts[host].index.fail_no_more();
             self.hosts[host].disk.lost = false;
             self.hosts[host].disk.faults = crate::disk::DiskFaults::default();
             if !self.hosts[host].is_up() {
