@@ -109,6 +109,7 @@ impl Pair {
                 name: "desk".into(),
                 state: MemberState::Active,
                 actors: [Actor(1)].into(),
+                misses: [ContentId([7; 32])].into(),
             };
             let body = if key.as_path().is_some() { self.body() } else { Body::Member(member()) };
             let prev = self.one_of(&[[0; 8], [0; 8], [9; 8]]);

@@ -98,10 +98,10 @@ pub struct ItemError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(index_only)]
 pub enum FetchError {
-    /// The peer misses the content as well: neither its tree nor its trash has it.
+    /// No file of the peer's holds the content, as far as it knows.
     #[n(1)]
     NotFound = 1,
-    /// No file of the peer's holds it at present; one may again.
+    /// The file that held it has changed, or cannot be read.
     #[n(2)]
     Changed = 2,
     /// Too many requests at once; ask again.

@@ -10,7 +10,7 @@ use crate::output::{Event, Output};
 use crate::path::RelPath;
 use crate::plan::Wanted;
 use crate::transfer::{Action, ChunkList, Slot, Verdict};
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::ops::Range;
 use core::time::Duration;
 
@@ -26,6 +26,8 @@ const BAD_PAUSE: Duration = Duration::from_secs(60);
 const SALVAGE_PAUSE: Duration = Duration::from_secs(15);
 /// Contents that one search of the trash is for.
 const SALVAGE_LIMIT: usize = 1_000;
+/// Contents that a device says it misses: they travel in its member's record.
+const MISSES_LIMIT: usize = 256;
 
 impl Folder {
     /// Whether `content` is staged; if not, it is on its way from now on.
@@ -132,8 +134,12 @@ impl Folder {
         match outcome {
             Ok(found) => {
                 for content in contents.into_iter().filter(|content| !found.contains(content)) {
-                    self.give_up(content, cx, index)?;
+                    // A first copy from the tree may have failed, or it has come there by another way.
+                    if self.transfers.needs(content) {
+                        self.copy_locally(content, cx, index)?;
+                    }
                 }
+                self.face_loss(cx, index)?;
                 for content in found {
                     if self.staged.remove(&content).is_some() {
                         index.remove_staged(self.id(), content)?;
@@ -147,27 +153,46 @@ impl Folder {
         Ok(())
     }
 
-    /// Where nobody has a content, the device that made the version says so: a person has overwritten it here after a
-    /// power loss undid what was written of it in the index, but not what others had heard.
-    fn give_up<I: Index>(&mut self, content: ContentId, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        // It may have come into the tree by another way, or a first copy from there may have failed.
-        if self.transfers.needs(content) && self.copy_locally(content, cx, index)? {
-            return Ok(());
-        }
+    /// Tells the other devices which contents are missed here, and writes off versions of this device's own making that
+    /// everybody misses. That happens where a person has overwritten one here, and a power loss undid what was written of
+    /// it in the index, but not what others had heard.
+    ///
+    /// Nobody speaks of a content before the device that made it does, so that one which is merely away causes no talk.
+    pub(super) fn face_loss<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         let me = cx.config.device;
-        let active = self.members.iter().filter(|(_, m)| m.state == MemberState::Active).map(|(device, _)| *device);
-        if !self.is_looked_at() || !self.transfers.is_without(content, active.filter(|device| *device != me)) {
-            return Ok(());
+        let Some(mut member) = self.members.get(&me).cloned() else { return Ok(()) };
+        let missing: Vec<_> = self.transfers.missing(MISSES_LIMIT).map(|(c, paths)| (c, paths.clone())).collect();
+        let mut misses = BTreeSet::new();
+        let mut own = Vec::new();
+        for (content, paths) in missing {
+            for path in paths {
+                let Wanted::Present { dot: Some(dot), .. } = self.wanted(&path, index)? else { continue };
+                let maker = self.members.iter().find(|(_, m)| m.actors.contains(&dot.actor));
+                let is_own = maker.is_some_and(|(device, _)| *device == me);
+                if is_own || maker.is_some_and(|(_, m)| m.misses.contains(&content)) {
+                    misses.insert(content);
+                }
+                own.extend(is_own.then_some((content, path, dot)));
+            }
         }
-        let paths: Vec<RelPath> = self.transfers.get(content).iter().flat_map(|t| t.paths.clone()).collect();
-        for path in paths {
-            let Wanted::Present { dot: Some(dot), .. } = self.wanted(&path, index)? else { continue };
-            if self.members.get(&me).is_some_and(|m| m.actors.contains(&dot.actor)) {
+        if member.misses != misses {
+            member.misses = misses;
+            self.write_member(me, member, cx, index)?;
+        }
+        for (content, path, dot) in own {
+            let mut waited_for = self.members.values().filter(|m| m.state == MemberState::Active);
+            if self.is_looked_at() && waited_for.all(|m| m.misses.contains(&content)) {
                 let source = self.copies.at(&path).map_or_else(|| path.clone(), |(source, _)| source.clone());
                 self.write_off(&source, dot, cx, index)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether this device says that it misses what it misses no more.
+    pub(super) fn misses_no_more(&self, cx: &Context) -> bool {
+        let own = self.members.get(&cx.config.device);
+        own.is_some_and(|m| m.misses.iter().any(|content| !self.transfers.is_missing(*content)))
     }
 
     fn ask(
@@ -344,8 +369,9 @@ impl Folder {
     fn peer_failed(&mut self, content: ContentId, device: DeviceId, error: FetchError, cx: &mut Context) {
         cx.counters.fetch_errors += 1;
         let verdict = match error {
-            FetchError::NotFound => Verdict::Lacks(cx.now() + LACKING_PAUSE),
-            FetchError::Changed | FetchError::Refused => Verdict::Changed(cx.now() + LACKING_PAUSE),
+            FetchError::NotFound | FetchError::Changed | FetchError::Refused => {
+                Verdict::Lacks(cx.now() + LACKING_PAUSE)
+            }
             FetchError::BadHash => Verdict::Bad(cx.now() + BAD_PAUSE),
             FetchError::Busy | FetchError::Broken => Verdict::Later(cx.now() + PAUSE),
         };

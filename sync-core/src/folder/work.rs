@@ -20,6 +20,9 @@ impl Folder {
         self.end_first_scan();
         self.plan_step(cx, index)?;
         self.fetch_step(slots, cx);
+        if self.misses_no_more(cx) {
+            self.face_loss(cx, index)?;
+        }
         for content in core::mem::take(&mut self.dropped) {
             cx.emit(crate::output::Output::Unstage { folder: self.id(), content });
         }

@@ -174,6 +174,17 @@ pub struct Member {
     /// The actors it writes as.
     #[n(3)]
     pub actors: BTreeSet<Actor>,
+    /// Contents that it wants and finds nowhere, where the device that made them misses them as well.
+    #[n(4)]
+    #[cbor(skip_if = "BTreeSet::is_empty")]
+    pub misses: BTreeSet<ContentId>,
+}
+
+impl Member {
+    /// A member that takes part and has written nothing yet.
+    pub fn new(key: PublicKey, name: String) -> Self {
+        Self { key, name, state: MemberState::Active, actors: BTreeSet::new(), misses: BTreeSet::new() }
+    }
 }
 
 /// Whether a member takes part. Later states win where two devices disagree.
@@ -256,7 +267,7 @@ impl Row {
         self.siblings.values().filter(|v| v.body.is_live()).count() > 1
     }
 
-    /// A member row read as one record: the last state wins, names by rank, actors together.
+    /// A member row read as one record: the last state wins, names by rank, actors together, and it misses what all say.
     pub fn member(&self) -> Option<Member> {
         let mut versions = self.siblings.values().filter_map(|v| match &v.body {
             Body::Member(m) => Some((v.stamp, m)),
@@ -266,6 +277,7 @@ impl Row {
         let mut out = first.clone();
         for (other, m) in versions {
             out.actors.extend(&m.actors);
+            out.misses.retain(|content| m.misses.contains(content));
             out.state = out.state.clone().max(m.state.clone());
             if (other, &m.name) > (stamp, &out.name) {
                 (stamp, out.name) = (other, m.name.clone());

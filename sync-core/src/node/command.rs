@@ -7,7 +7,7 @@ use crate::id::{Actor, DeviceId, FolderId, LinkId, RequestId};
 use crate::index::{FolderState, Index, Member, MemberState, PeerRecord, Policy, Vector};
 use crate::input::Command;
 use crate::output::{Answer, Output, Refusal};
-use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, format, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 
 /// How long the inviter of a new device leaves dialling to it.
 const JOINER_DIALS: core::time::Duration = core::time::Duration::from_secs(5);
@@ -151,9 +151,8 @@ impl Node {
     pub(super) fn write_own_record<I: Index>(&mut self, id: FolderId, index: &mut I) -> Result<(), I::Error> {
         let Some(f) = self.folders.get_mut(&id) else { return Ok(()) };
         let config = &self.cx.config;
-        let actors = BTreeSet::new();
-        let empty = Member { key: config.key, name: config.name.clone(), state: MemberState::Active, actors };
-        let mut member = f.members.get(&config.device).cloned().unwrap_or(empty);
+        let known = f.members.get(&config.device).cloned();
+        let mut member = known.unwrap_or_else(|| Member::new(config.key, config.name.clone()));
         member.actors.insert(f.state.actor);
         member.name.clone_from(&config.name);
         f.write_member(config.device, member, &self.cx, index)
@@ -178,8 +177,7 @@ impl Node {
         peer.dialer.nudge(self.cx.at.now + pause);
         let link = peer.link;
         if let Some(f) = self.folders.get_mut(&folder) {
-            let empty = Member { key, name, state: MemberState::Active, actors: BTreeSet::new() };
-            let mut member = f.members.get(&device).cloned().unwrap_or(empty);
+            let mut member = f.members.get(&device).cloned().unwrap_or_else(|| Member::new(key, name));
             member.state = MemberState::Active;
             f.write_member(device, member, &self.cx, index)?;
             let detail = format!("{} ({device}) in folder {}", self.peers[&device].record.name, f.state.name);

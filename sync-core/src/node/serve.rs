@@ -66,7 +66,7 @@ impl Node {
             let source = match (found, end) {
                 (Some(source), Some(end)) if end <= source.expect.size => Ok(source),
                 (Some(_), _) => Err(FetchError::Refused),
-                (None, _) => Err(self.without(want.folder, item.content)),
+                (None, _) => Err(FetchError::NotFound),
             };
             out.push((source, item.offset..end.unwrap_or(item.offset)));
         }
@@ -78,13 +78,7 @@ impl Node {
             return Ok(Serve::Refuse(FetchError::Refused));
         }
         let source = self.source(want.folder, want.content, index)?;
-        Ok(source.map_or_else(|| Serve::Refuse(self.without(want.folder, want.content)), Serve::List))
-    }
-
-    /// What to say where no file holds `content`: what is looked for here as well may be given up when everybody does.
-    fn without(&self, folder: FolderId, content: ContentId) -> FetchError {
-        let is_missing = self.folders.get(&folder).is_some_and(|f| f.transfers.is_missing(content));
-        if is_missing { FetchError::NotFound } else { FetchError::Changed }
+        Ok(source.map_or(Serve::Refuse(FetchError::NotFound), Serve::List))
     }
 
     fn serves(&self, folder: FolderId, device: DeviceId) -> bool {

@@ -52,8 +52,6 @@ pub struct Transfer {
     pub state: State,
     /// Devices that did not have it, and until when they are not asked again.
     lacking: BTreeMap<DeviceId, Instant>,
-    /// Of these, devices that miss it as well.
-    without: BTreeSet<DeviceId>,
     /// Bad hashes by device, and until when it is left alone if there are too many.
     bad: BTreeMap<DeviceId, (u8, Instant)>,
     /// Not to be asked for before this time.
@@ -71,12 +69,6 @@ impl Transfer {
         !self.salvaging
             && self.lacking.get(&device).is_none_or(|until| *until <= now)
             && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
-    }
-
-    /// `device` may have it after all.
-    fn hope(&mut self, device: DeviceId) {
-        self.lacking.remove(&device);
-        self.without.remove(&device);
     }
 
     /// When it, or a device for it, need not be left alone any more.
@@ -157,10 +149,8 @@ pub enum Action {
 /// What a failed request says of the device that was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It misses the content as well, as of now; it may have it by this time.
+    /// It does not have the content, as of now; it may have by this time.
     Lacks(Instant),
-    /// It has no file with the content; it may have one by this time.
-    Changed(Instant),
     /// It sent something else; after some times it is not asked again before this time.
     Bad(Instant),
     /// It may be asked again, not before this time.
@@ -227,7 +217,6 @@ impl Transfers {
             paths: BTreeSet::from([path.clone()]),
             state,
             lacking: BTreeMap::new(),
-            without: BTreeSet::new(),
             bad: BTreeMap::new(),
             not_before: Instant(0),
             salvaging: false,
@@ -310,14 +299,7 @@ impl Transfers {
     pub fn blame(&mut self, content: ContentId, device: DeviceId, verdict: Verdict) {
         let Some(t) = self.all.get_mut(&content) else { return };
         match verdict {
-            Verdict::Lacks(until) => {
-                t.lacking.insert(device, until);
-                t.without.insert(device);
-            }
-            Verdict::Changed(until) => {
-                t.lacking.insert(device, until);
-                t.without.remove(&device);
-            }
+            Verdict::Lacks(until) => drop(t.lacking.insert(device, until)),
             Verdict::Bad(until) => {
                 let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
                 t.bad.insert(device, (count.saturating_add(1), until));
@@ -336,13 +318,15 @@ impl Transfers {
     /// `device` may have `content` after all.
     pub fn offered(&mut self, content: ContentId, device: DeviceId) {
         if let Some(t) = self.all.get_mut(&content) {
-            t.hope(device);
+            t.lacking.remove(&device);
         }
     }
 
     /// A new session with `device`: whatever it lacked it may have by now.
     pub fn reconnected(&mut self, device: DeviceId) {
-        self.all.values_mut().for_each(|t| t.hope(device));
+        for t in self.all.values_mut() {
+            t.lacking.remove(&device);
+        }
     }
 
     /// Contents that some device turned out to lack and that nothing is under way for, with their sizes: whoever put them
@@ -368,14 +352,14 @@ impl Transfers {
         }
     }
 
-    /// Whether `content` is wanted and neither in the tree nor in the trash.
+    /// Whether `content` is wanted and was not found in the trash.
     pub fn is_missing(&self, content: ContentId) -> bool {
         self.all.get(&content).is_some_and(|t| t.searched)
     }
 
-    /// Whether each of `devices` misses `content` as well.
-    pub fn is_without(&self, content: ContentId, mut devices: impl Iterator<Item = DeviceId>) -> bool {
-        self.all.get(&content).is_some_and(|t| devices.all(|device| t.without.contains(&device)))
+    /// Contents that are, at most `limit`, and where they are wanted.
+    pub fn missing(&self, limit: usize) -> impl Iterator<Item = (ContentId, &BTreeSet<RelPath>)> {
+        self.all.iter().filter(|(_, t)| t.searched).map(|(content, t)| (*content, &t.paths)).take(limit)
     }
 
     /// Whether some device turned out to lack a content that is wanted.
