@@ -19,7 +19,8 @@ pub(crate) enum Effect {
     Scan(FolderId),
     Probe(FolderId, Vec<RelPath>),
     Apply(FolderId, Vec<Planned>),
-    Copy(FolderId, ContentId),
+    /// A local copy, and the source where it is in the same folder.
+    Copy(FolderId, ContentId, Option<RelPath>),
     Fetch(Fetch),
     Seal(FolderId, ContentId),
     Finish(FolderId, ContentId),

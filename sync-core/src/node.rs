@@ -164,10 +164,10 @@ impl Node {
                 _ => Ok(()),
             },
             Input::Copied { copy, outcome } => {
-                if let Some(Effect::Copy(folder, content)) = self.cx.finish(copy)
+                if let Some(Effect::Copy(folder, content, from)) = self.cx.finish(copy)
                     && let Some(f) = self.folders.get_mut(&folder)
                 {
-                    f.copied(content, outcome, &mut self.cx);
+                    f.copied(content, from, outcome, &mut self.cx);
                 }
                 Ok(())
             }

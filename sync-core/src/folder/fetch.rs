@@ -63,7 +63,7 @@ impl Folder {
             return Ok(false);
         };
         self.transfers.set_busy(content, "copying");
-        let copy = cx.start(Effect::Copy(self.id(), content));
+        let copy = cx.start(Effect::Copy(self.id(), content, (from_folder == self.id()).then(|| from.clone())));
         cx.emit(Output::Copy { copy, folder: self.id(), content, from_folder, from, expect: base.stat });
         Ok(true)
     }
@@ -130,14 +130,13 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         self.next_salvage = Some(cx.now() + SALVAGE_PAUSE);
-        contents.iter().for_each(|content| self.transfers.salvaged(*content));
         match outcome {
             Ok(found) => {
-                for content in contents.into_iter().filter(|content| !found.contains(content)) {
+                for content in contents {
                     // A first copy from the tree may have failed, or it has come there by another way.
-                    if self.transfers.needs(content) {
-                        self.copy_locally(content, cx, index)?;
-                    }
+                    let is_needed = self.transfers.needs(content) && !found.contains(&content);
+                    let is_here = is_needed && self.copy_locally(content, cx, index)?;
+                    self.transfers.salvaged(content, is_needed && !is_here);
                 }
                 self.face_loss(cx, index)?;
                 for content in found {
@@ -148,7 +147,12 @@ impl Folder {
                     self.ready(content);
                 }
             }
-            Err(error) => contents.iter().for_each(|content| self.disk_failed(*content, &error, cx)),
+            Err(error) => {
+                for content in contents {
+                    self.transfers.salvaged(content, false);
+                    self.disk_failed(content, &error, cx);
+                }
+            }
         }
         Ok(())
     }
@@ -208,14 +212,26 @@ impl Folder {
     }
 
     /// A local copy ended.
-    pub(crate) fn copied(&mut self, content: ContentId, outcome: Result<(), CopyError>, cx: &mut Context) {
+    pub(crate) fn copied(
+        &mut self,
+        content: ContentId,
+        from: Option<RelPath>,
+        outcome: Result<(), CopyError>,
+        cx: &mut Context,
+    ) {
         match outcome {
             Ok(()) => {
                 let size = self.transfers.get(content).map_or(0, |t| t.size);
                 cx.counters.copied_bytes += size;
                 self.ready(content);
             }
-            Err(CopyError::Source) => self.transfers.enqueue(content, cx.config.limits.small_bytes),
+            Err(CopyError::Source) => {
+                // It is not what base says.
+                if let Some(path) = from {
+                    self.suspects.entry(path).or_insert(false);
+                }
+                self.transfers.enqueue(content, cx.config.limits.small_bytes);
+            }
             Err(CopyError::Disk(error)) => self.disk_failed(content, &error, cx),
         }
     }

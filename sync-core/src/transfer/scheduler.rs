@@ -58,8 +58,8 @@ pub struct Transfer {
     not_before: Instant,
     /// Whether the trash is being searched for it, and nobody is asked meanwhile.
     salvaging: bool,
-    /// Whether the trash was found not to hold it.
-    searched: bool,
+    /// Whether it was found nowhere on this device.
+    missing: bool,
     order: u64,
 }
 
@@ -220,7 +220,7 @@ impl Transfers {
             bad: BTreeMap::new(),
             not_before: Instant(0),
             salvaging: false,
-            searched: false,
+            missing: false,
             order: self.next_order,
         };
         self.all.insert(content, transfer);
@@ -345,21 +345,21 @@ impl Transfers {
         wanting.take(limit).map(begin).collect()
     }
 
-    /// The trash has been searched for `content`.
-    pub fn salvaged(&mut self, content: ContentId) {
+    /// The trash has been searched for `content`; whether it is nowhere on this device.
+    pub fn salvaged(&mut self, content: ContentId, missing: bool) {
         if let Some(t) = self.all.get_mut(&content) {
-            (t.salvaging, t.searched) = (false, true);
+            (t.salvaging, t.missing) = (false, missing);
         }
     }
 
-    /// Whether `content` is wanted and was not found in the trash.
+    /// Whether `content` is wanted and was found nowhere on this device, the trash included.
     pub fn is_missing(&self, content: ContentId) -> bool {
-        self.all.get(&content).is_some_and(|t| t.searched)
+        self.all.get(&content).is_some_and(|t| t.missing)
     }
 
     /// Contents that are, at most `limit`, and where they are wanted.
     pub fn missing(&self, limit: usize) -> impl Iterator<Item = (ContentId, &BTreeSet<RelPath>)> {
-        self.all.iter().filter(|(_, t)| t.searched).map(|(content, t)| (*content, &t.paths)).take(limit)
+        self.all.iter().filter(|(_, t)| t.missing).map(|(content, t)| (*content, &t.paths)).take(limit)
     }
 
     /// Whether some device turned out to lack a content that is wanted.
