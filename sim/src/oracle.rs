@@ -161,7 +161,9 @@ impl Oracle {
                         || self.above_is_touched(path, **host)
                         || self.copy_is_touched(path, **host);
                     let before = left.iter().map(Option::as_ref).chain([before.get(path)]);
-                    let came_back = self.forgetful.contains(host) && before.into_iter().any(|face| face == shown);
+                    let came_back = !self.forgetful.is_empty()
+                        && shown.is_some()
+                        && before.into_iter().any(|face| face == shown);
                     let left = left.last().and_then(Option::as_ref);
                     if !others && !came_back && shown != left {
                         found.push(format!(
