@@ -575,8 +575,6 @@ impl Folder {
         self.state.epoch = cx.rng.next_u64();
         self.state.seq = 0;
         self.state.acked = 0;
-        // What was applied is forgotten with the rest: it is on disk without a base.
-        self.state.scanned = false;
         self.touch();
     }
 

@@ -129,8 +129,8 @@ pub struct FolderState {
     /// What is known of each other device in this folder.
     #[n(13)]
     pub peers: BTreeMap<DeviceId, PeerFolder>,
-    /// Whether a full scan has completed since this database began or turned out to have forgotten something. Until then
-    /// a file without a base may be what an earlier state of it put there rather than somebody's new file.
+    /// Whether a full scan has completed since this database began. Until then a file without a base may be a
+    /// leftover of an earlier database rather than somebody's new file.
     #[n(14)]
     pub scanned: bool,
 }
