@@ -22,6 +22,8 @@ struct End {
     admitted: bool,
     /// What has arrived before it was admitted.
     waiting: Vec<Arrival>,
+    /// When the node is told of it.
+    since: u64,
     /// When the last frame of each lane arrives here.
     last: [u64; 2],
 }
@@ -127,6 +129,7 @@ impl World {
             up: true,
             admitted: false,
             waiting: Vec::new(),
+            since: now + delays[side],
             last: [now + delays[side]; 2],
         };
         let ends = [end(host, 0, self.now), end(other, 1, self.now)];
@@ -163,7 +166,7 @@ impl World {
     pub(crate) fn send(&mut self, host: usize, link: LinkId, lane: Lane, frame: Vec<u8>) {
         let Some((conn, side)) = self.net.by_link.get(&(host, link)).copied() else { return };
         let mut delay = self.latency();
-        if lane == Lane::Index && self.is_unquiet(|f| f.reorder) && self.dice.percent(20) {
+        if self.is_unquiet(|f| f.reorder) && self.dice.percent(20) {
             delay += self.dice.range(0, 1_000_000);
         }
         let Some(c) = self.net.conns.get_mut(&conn) else { return };
@@ -220,7 +223,8 @@ impl World {
         for side in 0..2 {
             let longest = if self.dice.percent(20) { 40_000_000 } else { 3_000_000 };
             let at = self.now + self.dice.range(0, longest);
-            let reason = "timed out".into();
+            let since = self.net.conns.get(&conn).map_or(0, |c| c.ends[side].since);
+            let (at, reason) = (at.max(since + 1), "timed out".into());
             self.push(at, Event::Closed { conn, side, code: CloseCode::None, reason });
         }
     }

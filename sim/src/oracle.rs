@@ -160,10 +160,13 @@ impl Oracle {
                     let others = self.below_is_touched(path, Some(**host))
                         || self.above_is_touched(path, **host)
                         || self.copy_is_touched(path, **host);
-                    let before = left.iter().map(Option::as_ref).chain([before.get(path)]);
+                    let earlier = left.iter().map(Option::as_ref).chain([before.get(path)]);
                     let came_back = !self.forgetful.is_empty()
                         && shown.is_some()
-                        && before.into_iter().any(|face| face == shown);
+                        && earlier.into_iter().any(|face| face == shown);
+                    // What had lost the name gets it when what had it is gone.
+                    let mut copies = before.iter().filter(|(p, _)| is_copy_of(p, path));
+                    let came_back = came_back || shown.is_some() && copies.any(|(_, face)| Some(face) == shown);
                     let left = left.last().and_then(Option::as_ref);
                     if !others && !came_back && shown != left {
                         found.push(format!(

@@ -18,6 +18,8 @@ use core::time::Duration;
 
 /// Frames on the index lane that may wait for the transport.
 const MAX_IN_FLIGHT: u32 = 2;
+/// Offers kept until the hello, or until the disk has been looked at.
+const MAX_EARLY: usize = 1_024;
 /// Addresses remembered for a device.
 const MAX_ADDRS: usize = 4;
 /// How long a doubted link has to show that its peer is there.
@@ -43,7 +45,7 @@ pub(super) struct Link {
     pub(super) stats: LinkStats,
     pub(super) health: Health,
     pub(super) exchanges: BTreeMap<FolderId, Exchange>,
-    /// Offers that came before the disk had been looked at.
+    /// Offers that came before the hello, or before the disk had been looked at.
     early: BTreeMap<FolderId, FolderOffer>,
     /// Folders that the peer did not share when they were offered to it: offered again when it does.
     declined: BTreeSet<FolderId>,
@@ -256,7 +258,6 @@ impl Node {
         };
         match (lane, ready, message) {
             (Lane::Control, false, Message::Hello(hello)) => self.hello(link, device, hello, index),
-            (Lane::Control, true, Message::FolderOffer(offer)) => self.offered(link, device, &offer, index),
             (Lane::Control, true, Message::FolderGone(folder)) => {
                 if let Some(l) = self.links.get_mut(&link) {
                     l.exchanges.remove(&folder);
@@ -278,6 +279,9 @@ impl Node {
                 self.cx.event(Event::Audit { kind: "notice".into(), detail });
                 Ok(())
             }
+            (Lane::Index, true, Message::FolderOffer(offer)) => self.offered(link, device, &offer, index),
+            // The hello is still on its way on the control lane.
+            (Lane::Index, false, Message::FolderOffer(offer)) => self.early(link, offer, index),
             (Lane::Index, true, Message::SyncStart(start)) => {
                 self.sync_start(link, device, start);
                 Ok(())
@@ -285,7 +289,6 @@ impl Node {
             (Lane::Index, true, Message::Rows(rows)) => self.rows(link, device, rows, index),
             (Lane::Index, true, Message::Gone { folder, keys }) => self.gone(link, folder, keys, index),
             (Lane::Index, true, Message::Caught(caught)) => self.caught(link, device, &caught, index),
-            // The index lane may overtake the hello, which is on its way on the control lane.
             (lane, _, message) => {
                 let name = message.name();
                 self.misbehaved(link, &format!("{name} is out of place on the {lane:?} lane in this state"), index)
@@ -338,6 +341,17 @@ impl Node {
             }
             self.offer(link, id);
         }
+        let early = self.links.get_mut(&link).map(|l| core::mem::take(&mut l.early)).unwrap_or_default();
+        early.values().try_for_each(|offer| self.offered(link, device, offer, index))
+    }
+
+    /// Keeps an offer for later.
+    fn early<I: Index>(&mut self, link: LinkId, offer: FolderOffer, index: &mut I) -> Result<(), I::Error> {
+        let Some(l) = self.links.get_mut(&link) else { return Ok(()) };
+        if l.early.len() >= MAX_EARLY {
+            return self.misbehaved(link, "too many offers before the hello", index);
+        }
+        l.early.insert(offer.folder, offer);
         Ok(())
     }
 
@@ -365,7 +379,7 @@ impl Node {
         let Some(l) = self.links.get(&link).filter(|l| l.is_ready()) else { return };
         let Some(f) = self.folders.get(&folder).filter(|f| f.is_open && f.has_member(l.device)) else { return };
         let offer = offer_of(&f.state, l.device);
-        self.say(link, Lane::Control, &Message::FolderOffer(offer));
+        self.say(link, Lane::Index, &Message::FolderOffer(offer));
     }
 
     /// A folder's disk has been looked at: say where it stands, and hear where others do.
@@ -393,10 +407,7 @@ impl Node {
             return Ok(());
         };
         if !f.is_open {
-            if let Some(l) = self.links.get_mut(&link) {
-                l.early.insert(offer.folder, offer.clone());
-            }
-            return Ok(());
+            return self.early(link, offer.clone(), index);
         }
         let confirmed = offer.knowledge.seq(f.state.actor);
         if confirmed > f.state.seq {
