@@ -251,6 +251,8 @@ impl Folder {
         let shows_copy = self.copies.at(path).is_some() || self.copy_shown(path, base.as_ref()).is_some();
         let change = if shows_copy {
             self.copy_change(path, base.as_ref(), seen, &wanted, index)?
+        } else if let Some(base) = self.made_way(path, base.as_ref(), seen, &wanted, index)? {
+            LocalChange::Adopt(base)
         } else {
             let row = self.row(path, index)?;
             local_change(&row, base.as_ref(), seen, &wanted, !self.state.scanned)
@@ -291,6 +293,24 @@ impl Folder {
         }
         self.wake(path);
         Ok(())
+    }
+
+    /// A directory where base has a file that shows as a copy already, and only what is below implies the directory: an
+    /// apply made it before a crash. Were it taken for a person's, it would replace the file's version.
+    fn made_way<I: Index>(
+        &self,
+        path: &RelPath,
+        base: Option<&Base>,
+        seen: &Seen,
+        wanted: &Wanted,
+        index: &mut I,
+    ) -> Result<Option<Base>, I::Error> {
+        let (Some(base), Seen::Dir(stat), Wanted::Present { dot: None, .. }) = (base, seen, wanted) else {
+            return Ok(None);
+        };
+        let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)) else { return Ok(None) };
+        let kept = index.base(self.id(), copy)?.is_some_and(|b| b.body.same_content(&base.body));
+        Ok(kept.then(|| Base { dot: None, body: Body::Dir { mode: stat.mode }, stat: *stat }))
     }
 
     /// What a look at a path means where a conflict copy shows. The copy's version lives in another row.
