@@ -248,7 +248,7 @@ impl Folder {
         }
         self.missing.remove(path);
         let wanted = self.wanted(path, index)?;
-        let shows_copy = self.copies.at(path).is_some() || self.copy_shown(path, base.as_ref()).is_some();
+        let shows_copy = self.copies.at(path).is_some() || self.copy_shown(path, base.as_ref(), index)?.is_some();
         let change = if shows_copy {
             self.copy_change(path, base.as_ref(), seen, &wanted, index)?
         } else if let Some(base) = self.made_way(path, base.as_ref(), seen, &wanted, index)? {
@@ -325,7 +325,7 @@ impl Folder {
         if *seen != Seen::Absent || base.is_none() {
             return Ok(local_change(&Row::default(), base, seen, wanted, false));
         }
-        let Some((source, loser)) = self.copy_shown(path, base) else { return Ok(LocalChange::Forget) };
+        let Some((source, loser)) = self.copy_shown(path, base, index)? else { return Ok(LocalChange::Forget) };
         // While this disk has the version at the name it lost, its copy is not settled by being gone.
         let copy = base.map(|b| &b.body);
         let held = index.base(self.id(), &source)?.is_some_and(|b| copy.is_some_and(|c| b.body.same_content(c)));

@@ -87,7 +87,8 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
-        let copied = self.copy_shown(path, index.base(self.id(), path)?.as_ref());
+        let base = index.base(self.id(), path)?;
+        let copied = self.copy_shown(path, base.as_ref(), index)?;
         self.ensure_parents(path, cx, index)?;
         let key = Key::Path(path.clone());
         let mut row = self.row(path, index)?;
@@ -112,13 +113,25 @@ impl Folder {
 
     /// The copy that a person has before his eyes at `path`, by its bytes: where it comes from, and its version. A
     /// version that is merely to show there is not it: whoever writes there only takes its name.
-    pub(super) fn copy_shown(&self, path: &RelPath, base: Option<&Base>) -> Option<(RelPath, Dot)> {
-        let base = base?;
+    pub(super) fn copy_shown<I: Index>(
+        &self,
+        path: &RelPath,
+        base: Option<&Base>,
+        index: &mut I,
+    ) -> Result<Option<(RelPath, Dot)>, I::Error> {
+        let Some(base) = base else { return Ok(None) };
         let here = self.copies.at(path).filter(|(_, loser)| base.body.same_content(&loser.value.body));
-        // It may be about to show under another name.
-        let here = here.map(|(source, loser)| (source.clone(), loser.dot));
-        let moving = || Some((self.copies.source_of(base.dot?).filter(|source| *source != path)?.clone(), base.dot?));
-        here.or_else(moving)
+        if let Some((source, loser)) = here {
+            return Ok(Some((source.clone(), loser.dot)));
+        }
+        // It may be about to show under another name, unless it does already.
+        let source = |dot: Dot| self.copies.source_of(dot).filter(|source| *source != path);
+        let Some((dot, source)) = base.dot.and_then(|dot| Some((dot, source(dot)?))) else { return Ok(None) };
+        let moved = match self.copies.place(source, dot).filter(|place| *place != path) {
+            Some(place) => index.base(self.id(), place)?.is_some_and(|b| b.body.same_content(&base.body)),
+            None => false,
+        };
+        Ok((!moved).then(|| (source.clone(), dot)))
     }
 
     /// The user deleted the path's version `saw`, or a directory that its descendants implied.
