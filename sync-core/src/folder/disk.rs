@@ -251,11 +251,16 @@ impl Folder {
         let shows_copy = self.copies.at(path).is_some() || self.copy_shown(path, base.as_ref(), index)?.is_some();
         let change = if shows_copy {
             self.copy_change(path, base.as_ref(), seen, &wanted, index)?
-        } else if let Some(base) = self.made_way(path, base.as_ref(), seen, &wanted, index)? {
-            LocalChange::Adopt(base)
         } else {
             let row = self.row(path, index)?;
-            local_change(&row, base.as_ref(), seen, &wanted, !self.state.scanned)
+            let is_read = !matches!(seen, Seen::File(_, None));
+            match &base {
+                Some(base) if is_read && self.is_kept(path, base, index)? => match seen {
+                    Seen::Absent => LocalChange::Forget,
+                    _ => local_change(&row, None, seen, &wanted, !self.state.scanned),
+                },
+                base => local_change(&row, base.as_ref(), seen, &wanted, !self.state.scanned),
+            }
         };
         let existed = base.is_some();
         match change {
@@ -295,22 +300,11 @@ impl Folder {
         Ok(())
     }
 
-    /// A directory where base has a file that shows as a copy already, and only what is below implies the directory: an
-    /// apply made it before a crash. Were it taken for a person's, it would replace the file's version.
-    fn made_way<I: Index>(
-        &self,
-        path: &RelPath,
-        base: Option<&Base>,
-        seen: &Seen,
-        wanted: &Wanted,
-        index: &mut I,
-    ) -> Result<Option<Base>, I::Error> {
-        let (Some(base), Seen::Dir(stat), Wanted::Present { dot: None, .. }) = (base, seen, wanted) else {
-            return Ok(None);
-        };
-        let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)) else { return Ok(None) };
-        let kept = index.base(self.id(), copy)?.is_some_and(|b| b.body.same_content(&base.body));
-        Ok(kept.then(|| Base { dot: None, body: Body::Dir { mode: stat.mode }, stat: *stat }))
+    /// Whether base's version shows as a copy as well. Then an apply was about to give its name to another, and may have
+    /// done so before a crash: what happens here happens to no version for sure.
+    fn is_kept<I: Index>(&self, path: &RelPath, base: &Base, index: &mut I) -> Result<bool, I::Error> {
+        let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)) else { return Ok(false) };
+        Ok(index.base(self.id(), copy)?.is_some_and(|b| b.body.same_content(&base.body)))
     }
 
     /// What a look at a path means where a conflict copy shows. The copy's version lives in another row.
