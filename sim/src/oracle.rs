@@ -161,9 +161,10 @@ impl Oracle {
                         || self.above_is_touched(path, **host)
                         || self.copy_is_touched(path, **host);
                     let earlier = left.iter().map(Option::as_ref).chain([before.get(path)]);
+                    let is_dir = matches!(shown, Some(Face::Dir(_))) && now.keys().any(|p| p.is_below(path));
                     let came_back = !self.forgetful.is_empty()
                         && shown.is_some()
-                        && earlier.into_iter().any(|face| face == shown);
+                        && (is_dir || earlier.into_iter().any(|face| face == shown));
                     // What had lost the name gets it when what had it is gone.
                     let mut copies = before.iter().filter(|(p, _)| is_copy_of(p, path));
                     let came_back = came_back || shown.is_some() && copies.any(|(_, face)| Some(face) == shown);

@@ -152,7 +152,7 @@ impl Folder {
         let losers = if had_name { self.held_copies(path, index)? } else { Vec::new() };
         let dot = self.next_dot();
         row.write(dot, Body::Tomb, saw, cx.at.wall, cx.at.wall);
-        losers.iter().for_each(|(_, loser)| drop(row.siblings.remove(&loser.dot)));
+        losers.iter().for_each(|(_, loser)| row.take_out(loser.dot));
         self.put(&Key::Path(path.clone()), &row, index)?;
         self.after_row(path, &row, cx, index)?;
         // Another version may come into its own.

@@ -249,6 +249,13 @@ impl Row {
         self.siblings.insert(dot, value);
     }
 
+    /// Takes out a version that goes on elsewhere, with what it hid here.
+    pub fn take_out(&mut self, dot: Dot) {
+        if let Some(gone) = self.siblings.remove(&dot) {
+            self.siblings.retain(|_, v| !v.body.same_content(&gone.body) && !gone.succeeds(v));
+        }
+    }
+
     /// Writes at `dot` a version that replaces all of `replaced`: how a person settles a conflict.
     pub fn settle(&mut self, dot: Dot, value: Value, replaced: &[Dot]) {
         assert!(!self.ctx.contains(dot), "a dot is used once");
