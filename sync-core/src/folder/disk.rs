@@ -383,7 +383,7 @@ impl Folder {
     /// The first full scan ends for good once everything it found has been looked at.
     pub(super) fn end_first_scan(&mut self) {
         let looked = self.scan.is_none() && !self.scans_due.contains(&None) && self.suspects.is_empty();
-        self.is_open |= looked && self.probes == 0 || self.root_error.is_some();
+        self.is_open |= looked && self.probes == 0 && self.root_error.is_none();
         if self.first_scan_ends && self.is_looked_at() && self.probes == 0 {
             self.first_scan_ends = false;
             self.state.scanned = true;
