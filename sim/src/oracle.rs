@@ -21,9 +21,9 @@ pub struct Oracle {
     baseline: Option<BTreeMap<RelPath, Face>>,
     /// Who has touched which path since, and what it showed after each touch.
     touched: BTreeMap<RelPath, BTreeMap<usize, Vec<Option<Face>>>>,
-    /// Whose machine has lost power since: its index may have forgotten what others have heard, so that what a person
-    /// had there before may come back.
-    forgetful: BTreeSet<usize>,
+    /// Whether an index has forgotten since what its disk or other devices hold: an apply at a crash, or anything at a power
+    /// loss. What a person had taken away may come back then, and what goes may be in a trash only.
+    forgetful: bool,
     /// What went wrong.
     pub violations: Vec<String>,
 }
@@ -66,9 +66,9 @@ impl Oracle {
         self.touched.entry(path.clone()).or_default().entry(host).or_default().push(face);
     }
 
-    /// The power has failed on `host`.
-    pub fn lost_power(&mut self, host: usize) {
-        self.forgetful.insert(host);
+    /// An index has forgotten something.
+    pub fn forgot(&mut self) {
+        self.forgetful = true;
     }
 
     /// A device has put a file in place: nothing but what a person once saved may ever show.
@@ -113,7 +113,7 @@ impl Oracle {
             self.check_paths(&before, &now);
         }
         self.touched.clear();
-        self.forgetful.clear();
+        self.forgetful = false;
         self.baseline = Some(now);
     }
 
@@ -138,6 +138,11 @@ impl Oracle {
             .map(|(content, _)| *content)
             .collect();
         for content in hidden {
+            if self.forgetful {
+                // Whoever looks for it finds it there.
+                self.superseded(content);
+                continue;
+            }
             self.fail(format!("content {} is in the trash only, and nobody did away with it", content.short()));
         }
     }
@@ -161,10 +166,11 @@ impl Oracle {
                         || self.above_is_touched(path, **host)
                         || self.copy_is_touched(path, **host);
                     let earlier = left.iter().map(Option::as_ref).chain([before.get(path)]);
-                    let is_dir = matches!(shown, Some(Face::Dir(_))) && now.keys().any(|p| p.is_below(path));
-                    let came_back = !self.forgetful.is_empty()
-                        && shown.is_some()
-                        && (is_dir || earlier.into_iter().any(|face| face == shown));
+                    // A directory that comes back for what is in it may have lost its mode.
+                    let is_dir = |face: Option<&Face>| matches!(face, Some(Face::Dir(_)));
+                    let is_implied = is_dir(shown) && now.keys().any(|p| p.is_below(path));
+                    let same = |face: Option<&Face>| face == shown || is_dir(face) && is_dir(shown);
+                    let came_back = self.forgetful && shown.is_some() && (is_implied || earlier.into_iter().any(same));
                     // What had lost the name gets it when what had it is gone.
                     let mut copies = before.iter().filter(|(p, _)| is_copy_of(p, path));
                     let came_back = came_back || shown.is_some() && copies.any(|(_, face)| Some(face) == shown);

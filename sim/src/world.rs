@@ -86,6 +86,8 @@ pub(crate) struct Host {
     pub(crate) disk: Disk,
     pub(crate) life: u32,
     pub(crate) jobs: BTreeMap<u64, Job>,
+    /// Applies begun and not committed yet.
+    applying: usize,
     pub(crate) fetches: BTreeSet<AskId>,
     node: Option<Node>,
     inbox: VecDeque<Input>,
@@ -498,7 +500,7 @@ impl World {
                 if self.hosts[host].is_up() {
                     self.die(host);
                     self.hosts[host].index.power_loss();
-                    self.oracle.lost_power(host);
+                    self.oracle.forgot();
                     let dice = &mut self.dice;
                     self.hosts[host].disk.power_loss(|| dice.percent(30));
                     self.hosts[host].fresh = true;
@@ -552,6 +554,9 @@ impl World {
             for _ in 0..self.dice.range(0, 4) {
                 self.step_job(host, job);
             }
+        }
+        if std::mem::take(&mut self.hosts[host].applying) > 0 {
+            self.oracle.forgot();
         }
         let h = &mut self.hosts[host];
         h.jobs.clear();
@@ -623,6 +628,7 @@ impl World {
             batch.push(Input::Wake);
         }
         let Some(node) = &mut h.node else { return };
+        let applied = batch.iter().filter(|input| matches!(input, Input::Applied { .. })).count();
         let mut outputs = Vec::new();
         let mut lines = Vec::new();
         let mut outcome = h.index.begin();
@@ -646,6 +652,9 @@ impl World {
             Ok(()) => outcome = h.index.commit(),
             Err(_) if begun => h.index.rollback(),
             Err(_) => {}
+        }
+        if outcome.is_ok() {
+            h.applying -= applied;
         }
         let wake = node.poll_timeout();
         if h.steps.1 > MAX_STEPS {
@@ -715,6 +724,7 @@ impl World {
                     let at = self.now + self.dice.range(0, 2_000);
                     self.push(at, Event::Act { host, target });
                 }
+                self.hosts[host].applying += 1;
                 self.begin_job(host, Job::apply(apply, ops));
             }
             Output::Copy { copy, content, from, expect, .. } => {
@@ -820,6 +830,7 @@ fn host(seed: u64, i: usize, scenario: &Scenario, plan: &mut Dice) -> Host {
         disk: Disk::default(),
         life: 0,
         jobs: BTreeMap::new(),
+        applying: 0,
         fetches: BTreeSet::new(),
         node: None,
         inbox: VecDeque::new(),

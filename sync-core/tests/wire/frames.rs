@@ -50,7 +50,8 @@ fn rows() -> Vec<WireRow> {
     let file = |content, mode| Body::File { content: ContentId([content; 32]), size: 1 << 40, mtime_ns: -1, mode };
     let member = |state| {
         let actors = [Actor(1), Actor(u64::MAX)].into();
-        Body::Member(Member { key: PublicKey([0x4b; 32]), name: "Büro".into(), state, actors })
+        let misses = [].into();
+        Body::Member(Member { key: PublicKey([0x4b; 32]), name: "Büro".into(), state, actors, misses })
     };
     let limit = BTreeMap::from([(Actor(1), 9), (Actor(2), 1 << 33)]);
     let of = |key, row| WireRow { key, row };
@@ -204,8 +205,11 @@ fn any_body() -> impl Strategy<Value = Body> {
         Just(MemberState::Retired),
         limit.prop_map(|limit| MemberState::Removed { limit }),
     ];
-    let member = (id32(), text(), state, btree_set(any::<u64>().prop_map(Actor), 0..3))
-        .prop_map(|(key, name, state, actors)| Body::Member(Member { key: PublicKey(key), name, state, actors }));
+    let actors = btree_set(any::<u64>().prop_map(Actor), 0..3);
+    let misses = btree_set(id32().prop_map(ContentId), 0..3);
+    let member = (id32(), text(), state, actors, misses).prop_map(|(key, name, state, actors, misses)| {
+        Body::Member(Member { key: PublicKey(key), name, state, actors, misses })
+    });
     prop_oneof![
         1 => any::<u32>().prop_map(|mode| Body::Dir { mode }),
         3 => file,
