@@ -83,8 +83,8 @@ pub(crate) struct Folder {
     waits_for: BTreeMap<RelPath, ContentId>,
     /// Staged contents that nobody waits for any more.
     dropped: Vec<ContentId>,
-    /// Whether the disk has been looked at since the start. Before that a crash may have left it ahead of base, and
-    /// what others say meanwhile would make their own bytes look like somebody's edit.
+    /// Whether the disk has been looked at since the start. Before that a crash may have left it ahead of base, what others
+    /// say meanwhile would make their own bytes look like somebody's edit, and what people took away would be made again.
     pub(crate) is_open: bool,
     /// When the trash may be searched again for what devices lack; `None` while it is.
     next_salvage: Option<Instant>,

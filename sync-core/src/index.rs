@@ -15,8 +15,8 @@ mod vector;
 
 pub use merge::{Merged, merge};
 pub use policy::{Policy, PolicyChoice};
-pub(crate) use project::{MAX_AGAIN, unnumbered};
 pub use project::{ConflictKind, Loser, Projection, conflict_kind, copy_name, project, winner};
+pub(crate) use project::{MAX_AGAIN, unnumbered};
 pub use purge::{may_purge, reissue};
 pub use row::{Body, Key, MAX_SIBLINGS, Member, MemberState, Row, Value};
 pub use state::{Base, FolderState, PeerFolder, PeerRecord, Staged, Stat, StatKind};

@@ -40,7 +40,7 @@ impl Folder {
     /// Plans paths and starts an apply if there is one to start.
     pub(super) fn plan_step<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         let limits = cx.config.limits.clone();
-        if self.state.paused || self.root_error.is_some() || self.applies >= limits.applies {
+        if !self.is_open || self.state.paused || self.root_error.is_some() || self.applies >= limits.applies {
             return Ok(());
         }
         if self.plan.is_empty() && self.transfers.hopeful() < limits.transfers {
@@ -198,7 +198,7 @@ impl Folder {
         if *make != Make::Absent
             && let Some(parent) = path.parent_path()
             && !batch.makes.contains(&parent)
-            && index.base(self.id(), &parent)?.is_none_or(|b| b.stat.kind != StatKind::Dir)
+            && (self.is_unsure(&parent) || index.base(self.id(), &parent)?.is_none_or(|b| b.stat.kind != StatKind::Dir))
         {
             self.mark(&parent, index)?;
             return Ok(Some(parent));
@@ -269,7 +269,10 @@ impl Folder {
                 self.plan.insert(path.clone());
             }
             (Done::Unexpected, _) => {
-                self.suspects.insert(path.clone(), false);
+                // The path, or the directory it is in.
+                for path in path.parent_path().into_iter().chain([path.clone()]) {
+                    self.suspects.entry(path).or_insert(false);
+                }
                 self.plan.insert(path.clone());
             }
             (Done::NotStaged, wanted) => {

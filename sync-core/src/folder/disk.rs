@@ -234,6 +234,14 @@ impl Folder {
 
     fn seen<I: Index>(&mut self, path: &RelPath, seen: &Seen, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         let base = index.base(self.id(), path)?;
+        // A directory comes before what is in it: nobody would look for a base below one that has none.
+        if let Some(parent) = path.parent_path().filter(|_| *seen != Seen::Absent)
+            && index.base(self.id(), &parent)?.is_none()
+        {
+            self.missing.remove(path);
+            self.suspects.insert(parent, true);
+            return Ok(());
+        }
         if *seen == Seen::Absent && base.is_some() {
             // The other end of a move may not have been seen yet: look again when it has.
             self.missing.set_once(path.clone(), cx.now() + MOVE_WINDOW);
@@ -254,12 +262,15 @@ impl Folder {
         } else {
             let row = self.row(path, index)?;
             let is_read = !matches!(seen, Seen::File(_, None));
-            match &base {
-                Some(base) if is_read && self.is_kept(path, base, index)? => match seen {
-                    Seen::Absent => LocalChange::Forget,
-                    _ => local_change(&row, None, seen, &wanted, !self.state.scanned),
-                },
-                base => local_change(&row, base.as_ref(), seen, &wanted, !self.state.scanned),
+            match base.as_ref() {
+                Some(base) if is_read && self.is_kept(path, base, index)? => {
+                    if *seen == Seen::Absent {
+                        LocalChange::Forget
+                    } else {
+                        local_change(&row, None, seen, &wanted, !self.state.scanned)
+                    }
+                }
+                base => local_change(&row, base, seen, &wanted, !self.state.scanned),
             }
         };
         let existed = base.is_some();
