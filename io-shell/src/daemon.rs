@@ -386,14 +386,17 @@ impl Daemon {
         }
     }
 
-    /// Keeps every folder's trash within its age and size.
+    /// Keeps every folder's trash within its age and size. While a folder waits for contents nothing goes: its trash is
+    /// searched for them.
     async fn tidy_trash(self: Arc<Self>, settings: Settings) {
         let age = Duration::from_secs(settings.trash_max_age_days * 86_400);
         let mut turns = tokio::time::interval(TRASH_INTERVAL);
         loop {
             turns.tick().await;
             let now = self.world.clock.wall();
-            for root in self.folders.roots() {
+            let status = self.status.borrow().clone();
+            let waits = |id| status.folders.iter().any(|f| f.id == id && f.need_bytes > 0);
+            for root in self.folders.roots().into_iter().filter(|root| !waits(root.id())) {
                 self.world.work.run(Box::new(move || {
                     match fs::purge_trash(&root, age, settings.trash_max_bytes, now) {
                         Ok(0) => {}

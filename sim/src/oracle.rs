@@ -175,6 +175,8 @@ impl Oracle {
                     let mut copies = before.iter().filter(|(p, _)| is_copy_of(p, path));
                     let came_back = came_back || shown.is_some() && copies.any(|(_, face)| Some(face) == shown);
                     let left = left.last().and_then(Option::as_ref);
+                    // A directory made anew looks like the forgotten one. What is in it is judged for itself.
+                    let came_back = came_back || self.forgetful && is_dir(left);
                     if !others && !came_back && shown != left {
                         found.push(format!(
                             "{}: only host {host} touched it and left {left:?}, but it is {shown:?}",

@@ -309,8 +309,7 @@ fn names(fd: &OwnedFd) -> Result<Vec<String>, Errno> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fs::apply;
-    use crate::fs::probe;
+    use crate::fs::{apply, finish, probe};
     use std::path::{Path, PathBuf};
     use sync_core::FolderId;
     use sync_core::input::{Done, Seen};
@@ -358,6 +357,19 @@ mod tests {
         assert_eq!(left(), [3, 4]);
         assert_eq!(purge_trash(&root, Duration::MAX, 0, now), Ok(20));
         assert_eq!(std::fs::read_dir(root.path().join(".landropic/trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_looked_for_is_staged_from_the_trash_and_stays_there() {
+        let (_home, root) = folder();
+        trash(&root, b"a", b"one", 1);
+        trash(&root, b"b", b"two", 2);
+        let wanted = [b"two", b"tri"].map(|bytes| (ContentId::of(bytes), 3));
+        assert_eq!(salvage(&root, &wanted), Ok(vec![ContentId::of(b"two")]));
+        assert_eq!(finish(&root, ContentId::of(b"two"), 3), Ok(true));
+        assert_eq!(salvage(&root, &wanted), Ok(vec![ContentId::of(b"two")]), "and again");
+        assert_eq!(list_trash(&root).unwrap().len(), 2);
+        assert_eq!(finish(&root, ContentId::of(b"one"), 3), Ok(false), "nobody asked for it");
     }
 
     #[test]
