@@ -237,9 +237,27 @@ mod tests {
         let store = Store::open(&file).unwrap();
         store.conn.pragma_update(None, "user_version", 7).unwrap();
         drop(store);
-        assert!(matches!(Store::open(&file), Err(StoreError::Newer { found: 7, known: 1, .. })));
+        assert!(matches!(Store::open(&file), Err(StoreError::Newer { found: 7, .. })));
         let conn = Connection::open(&file).unwrap();
         assert_eq!(conn.pragma_query_value(None, "user_version", |r| r.get::<_, i64>(0)).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_batch_that_is_to_survive_a_power_loss_is_in_the_database_when_it_is_committed() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("index.db");
+        let mut store = Store::open(&file).unwrap();
+        let bytes = || std::fs::read(&file).unwrap();
+        let holds = |word: &[u8]| bytes().windows(word.len()).any(|w| w == word);
+        for (word, durable) in [("transient", false), ("confirmed", true)] {
+            store.begin().unwrap();
+            store.audit(WallTime(1), word, "").unwrap();
+            if durable {
+                store.make_durable().unwrap();
+            }
+            store.commit().unwrap();
+            assert_eq!(holds(word.as_bytes()), durable, "{word}");
+        }
     }
 
     #[test]

@@ -133,6 +133,19 @@ mod tests {
     }
 
     #[test]
+    fn the_second_format_takes_over_the_conflicts_of_the_first() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrate_through(&mut conn, Path::new("x"), &STEPS[..1]).unwrap();
+        for (key, conflicted) in [("a", 0), ("b", 1)] {
+            let sql = "INSERT INTO entries (folder, class, conflicted, key) VALUES (1, 1, ?2, CAST(?1 AS BLOB))";
+            conn.execute(sql, (key, conflicted)).unwrap();
+        }
+        migrate(&mut conn, Path::new("x")).unwrap();
+        let copied: Vec<u8> = conn.query_row("SELECT path FROM copied WHERE folder = 1", [], |r| r.get(0)).unwrap();
+        assert_eq!(copied, b"b");
+    }
+
+    #[test]
     fn a_step_that_fails_leaves_the_format_before_it() {
         let mut conn = Connection::open_in_memory().unwrap();
         let broken = "CREATE TABLE b (x); INSERT INTO missing VALUES (1);";

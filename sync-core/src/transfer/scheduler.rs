@@ -161,6 +161,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct Transfers {
     all: BTreeMap<ContentId, Transfer>,
+    /// Contents that some device lacks, or sent wrong bytes for.
+    doubtful: BTreeSet<ContentId>,
     /// Small contents that wait to be asked for, oldest first.
     small: BTreeSet<(u64, ContentId)>,
     /// Large contents that are not staged whole, oldest first.
@@ -177,7 +179,7 @@ impl Transfers {
     /// Number of contents on their way that some device may still have: the others may wait for ever, and are no
     /// reason to keep anything else waiting.
     pub fn hopeful(&self) -> usize {
-        self.all.values().filter(|t| t.lacking.is_empty() && t.bad.is_empty()).count()
+        self.all.len() - self.doubtful.len()
     }
 
     /// Whether nothing is on its way.
@@ -262,6 +264,7 @@ impl Transfers {
     /// A content is wanted no more, or has been put in place: forget it. Returns where else it was wanted.
     pub fn remove(&mut self, content: ContentId) -> Vec<RelPath> {
         self.dequeue(content);
+        self.doubtful.remove(&content);
         self.all.remove(&content).map(|t| t.paths.into_iter().collect()).unwrap_or_default()
     }
 
@@ -299,10 +302,14 @@ impl Transfers {
     pub fn blame(&mut self, content: ContentId, device: DeviceId, verdict: Verdict) {
         let Some(t) = self.all.get_mut(&content) else { return };
         match verdict {
-            Verdict::Lacks(until) => drop(t.lacking.insert(device, until)),
+            Verdict::Lacks(until) => {
+                t.lacking.insert(device, until);
+                self.doubtful.insert(content);
+            }
             Verdict::Bad(until) => {
                 let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
                 t.bad.insert(device, (count.saturating_add(1), until));
+                self.doubtful.insert(content);
             }
             Verdict::Later(at) => t.not_before = at,
         }
@@ -319,14 +326,16 @@ impl Transfers {
     pub fn offered(&mut self, content: ContentId, device: DeviceId) {
         if let Some(t) = self.all.get_mut(&content) {
             t.lacking.remove(&device);
+            if t.lacking.is_empty() && t.bad.is_empty() {
+                self.doubtful.remove(&content);
+            }
         }
     }
 
     /// A new session with `device`: whatever it lacked it may have by now.
     pub fn reconnected(&mut self, device: DeviceId) {
-        for t in self.all.values_mut() {
-            t.lacking.remove(&device);
-        }
+        let doubtful: Vec<ContentId> = self.doubtful.iter().copied().collect();
+        doubtful.into_iter().for_each(|content| self.offered(content, device));
     }
 
     /// Contents that some device turned out to lack and that nothing is under way for, with their sizes: whoever put them
@@ -337,12 +346,15 @@ impl Transfers {
             State::Active(ranges) => ranges.is_at_rest() && !ranges.is_complete(),
             State::Busy(_) | State::Written(_) | State::Ready => false,
         };
-        let wanting = self.all.iter_mut().filter(|(_, t)| !t.lacking.is_empty() && rests(t));
-        let begin = |(content, t): (&ContentId, &mut Transfer)| {
-            t.salvaging = true;
-            (*content, t.size)
-        };
-        wanting.take(limit).map(begin).collect()
+        let mut out = Vec::new();
+        for content in &self.doubtful {
+            let t = self.all.get_mut(content).filter(|t| !t.lacking.is_empty() && rests(t));
+            if let Some(t) = t.filter(|_| out.len() < limit) {
+                t.salvaging = true;
+                out.push((*content, t.size));
+            }
+        }
+        out
     }
 
     /// The trash has been searched for `content`; whether it is nowhere on this device.
@@ -364,7 +376,7 @@ impl Transfers {
 
     /// Whether some device turned out to lack a content that is wanted.
     pub fn is_any_lacking(&self) -> bool {
-        self.all.values().any(|t| !t.lacking.is_empty())
+        self.doubtful.iter().filter_map(|content| self.all.get(content)).any(|t| !t.lacking.is_empty())
     }
 
     /// When a delayed content may be asked for again.
