@@ -458,7 +458,16 @@ fn list_of(payload: &Payload, size: u64) -> Result<ChunkList, FetchFailure> {
 /// Changes one bit of what comes back.
 fn spoil(payload: &mut Payload, at: u64) {
     match payload {
-        Payload::Refused(_) | Payload::List(_) => {}
+        Payload::Refused(_) => {}
+        Payload::List(list) => {
+            let picked = usize::try_from(at >> 8).unwrap_or(0) % list.len().max(1);
+            let mut spoiled = ChunkList::default();
+            for (i, (len, mut hash)) in list.iter().enumerate() {
+                hash[0] ^= u8::from(i == picked);
+                spoiled.push(len, hash);
+            }
+            *list = spoiled;
+        }
         Payload::Items(items) => {
             let picked = usize::try_from(at % items.len().max(1) as u64).unwrap_or(0);
             if let Some(Ok(bytes)) = items.get_mut(picked)

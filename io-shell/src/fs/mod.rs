@@ -11,7 +11,6 @@
 //!     folder                the marker: the folder's id in hexadecimal
 //!     stage/<content>       files on their way in
 //!     trash/<ns>-<n>/       what one batch displaced: see `trash`
-//!     held/                 versions that no path shows
 //! ```
 
 mod apply;

@@ -13,7 +13,7 @@ use sync_core::path::PRIVATE_DIR;
 use sync_core::{FolderId, ItemError, ItemErrorKind};
 
 /// The directories inside the private one.
-const PRIVATE: [&str; 3] = ["stage", "trash", "held"];
+const PRIVATE: [&str; 2] = ["stage", "trash"];
 /// The marker, and the name it is written under first.
 const MARKER: &str = ".landropic/folder";
 const NEW_MARKER: &str = ".landropic/folder.new";
@@ -288,7 +288,7 @@ mod tests {
         Root::create(&path, ONE).unwrap();
         Root::create(&path, ONE).unwrap();
         assert_eq!(Root::open(&path, ONE).unwrap().verify(), Ok(()));
-        for dir in ["", "stage", "trash", "held"] {
+        for dir in ["", "stage", "trash"] {
             let mode = std::fs::metadata(path.join(PRIVATE_DIR).join(dir)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700, "{dir}");
         }

@@ -152,6 +152,10 @@ impl Folder {
         if takes_bytes && !may_displace {
             return Ok(Outcome::Displaces);
         }
+        if let Some(error) = self.hides_for_good(path, &make, base.as_ref()) {
+            self.fail(path, error, cx);
+            return Ok(Outcome::Later);
+        }
         if let Some(blocker) = self.blocker(path, &make, base.as_ref(), batch, index)? {
             return Ok(Outcome::Blocked(blocker));
         }
@@ -184,6 +188,14 @@ impl Folder {
         let dir = DirPath::from(path.clone());
         let page = index.base_children(self.id(), &dir, None, 1)?;
         Ok(page.first().and_then(|(name, _)| dir.join(name).ok()))
+    }
+
+    /// Trouble where base's version lost the path and its copy's path would be too long: its bytes have nowhere to go.
+    fn hides_for_good(&self, path: &RelPath, make: &Make, base: Option<&Base>) -> Option<ItemError> {
+        let dot = base.filter(|_| !matches!(make, Make::Meta { .. }))?.dot?;
+        let is_nowhere = self.copies.source_of(dot) == Some(path) && self.copies.place(path, dot).is_none();
+        let reason = "its path is too long for a conflict copy beside it".into();
+        is_nowhere.then_some(ItemError { kind: ItemErrorKind::Name, reason })
     }
 
     /// The path that must change before this operation may be carried out.

@@ -81,9 +81,12 @@ impl Ranges {
         Some((start..end, offset))
     }
 
-    /// Whether any chunk has not been asked for.
-    pub fn has_missing(&self) -> bool {
-        self.asked.first_clear(self.frontier).is_some()
+    /// Forgets what is asked for and not here, and a seal under way.
+    pub fn ask_again(&mut self) {
+        self.asked = self.written.clone();
+        self.asked_bytes = self.written_bytes;
+        self.frontier = 0;
+        self.sealing = None;
     }
 
     /// Of a range asked for, the first `verified` chunks are written; the rest is missing again. Returns the bytes

@@ -14,6 +14,8 @@ use core::ops::Range;
 const MAX_BAD: u8 = 2;
 /// Large files fetched at the same time, so that each is finished soon.
 const MAX_LARGE: usize = 8;
+/// Bad hashes of one content, of whomever, after which its chunk list is asked for again: it may be the list that is wrong.
+const MAX_WRONG: u32 = 2;
 
 /// A device that can be asked.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +56,10 @@ pub struct Transfer {
     lacking: BTreeMap<DeviceId, Instant>,
     /// Bad hashes by device, and until when it is left alone if there are too many.
     bad: BTreeMap<DeviceId, (u8, Instant)>,
+    /// Bad hashes since the chunk list came.
+    wrong: u32,
+    /// What is here under a chunk list that is doubted: it goes on if another device gives the same.
+    doubted: Option<Box<Ranges>>,
     /// Not to be asked for before this time.
     not_before: Instant,
     /// Whether the trash is being searched for it, and nobody is asked meanwhile.
@@ -69,6 +75,16 @@ impl Transfer {
         !self.salvaging
             && self.lacking.get(&device).is_none_or(|until| *until <= now)
             && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
+    }
+
+    /// Asks for the chunk list again: chunks that match it are never wrong, but a list may be.
+    fn doubt_list(&mut self) {
+        self.wrong = 0;
+        if let State::Active(ranges) = &mut self.state {
+            ranges.ask_again();
+            let State::Active(ranges) = core::mem::replace(&mut self.state, State::Idle) else { return };
+            self.doubted = Some(ranges);
+        }
     }
 
     /// When it, or a device for it, need not be left alone any more.
@@ -220,6 +236,8 @@ impl Transfers {
             state,
             lacking: BTreeMap::new(),
             bad: BTreeMap::new(),
+            wrong: 0,
+            doubted: None,
             not_before: Instant(0),
             salvaging: false,
             missing: false,
@@ -283,7 +301,11 @@ impl Transfers {
     /// A chunk list came for `content` from `device`. Returns the record that a restart resumes from.
     pub fn listed(&mut self, content: ContentId, list: ChunkList, device: DeviceId) -> Option<Staged> {
         let t = self.all.get_mut(&content)?;
-        let ranges = Ranges::new(list, &[], Some(device));
+        let mut ranges = match t.doubted.take() {
+            Some(ranges) if ranges.list == list => *ranges,
+            Some(_) | None => Ranges::new(list, &[], None),
+        };
+        ranges.supplier = Some(device);
         let record = ranges.record(content, t.size);
         t.state = State::Active(Box::new(ranges));
         self.large.insert((t.order, content));
@@ -309,6 +331,10 @@ impl Transfers {
             Verdict::Bad(until) => {
                 let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
                 t.bad.insert(device, (count.saturating_add(1), until));
+                t.wrong += 1;
+                if t.wrong >= MAX_WRONG {
+                    t.doubt_list();
+                }
                 self.doubtful.insert(content);
             }
             Verdict::Later(at) => t.not_before = at,
