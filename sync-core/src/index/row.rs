@@ -176,7 +176,7 @@ pub struct Member {
     pub actors: BTreeSet<Actor>,
     /// Contents that it wants and finds nowhere, where the device that made them misses them as well.
     #[n(4)]
-    #[cbor(skip_if = "BTreeSet::is_empty")]
+    #[cbor(default)]
     pub misses: BTreeSet<ContentId>,
 }
 

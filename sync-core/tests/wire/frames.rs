@@ -50,7 +50,7 @@ fn rows() -> Vec<WireRow> {
     let file = |content, mode| Body::File { content: ContentId([content; 32]), size: 1 << 40, mtime_ns: -1, mode };
     let member = |state| {
         let actors = [Actor(1), Actor(u64::MAX)].into();
-        let misses = [].into();
+        let misses = [ContentId([0xc1; 32])].into();
         Body::Member(Member { key: PublicKey([0x4b; 32]), name: "Büro".into(), state, actors, misses })
     };
     let limit = BTreeMap::from([(Actor(1), 9), (Actor(2), 1 << 33)]);
@@ -250,7 +250,7 @@ use Shape::{Fields, Leaf, Many, OneOf, Pairs};
 
 const DOT: Shape = Fields(&[Leaf, Leaf]);
 const MEMBER_STATE: Shape = OneOf(&[&[], &[], &[Leaf]]);
-const MEMBER: Shape = Fields(&[Leaf, Leaf, MEMBER_STATE, Leaf]);
+const MEMBER: Shape = Fields(&[Leaf, Leaf, MEMBER_STATE, Leaf, Leaf]);
 const POLICY: Shape = OneOf(&[&[], &[], &[Leaf]]);
 const BODY: Shape = OneOf(&[&[Leaf], &[Leaf, Leaf, Leaf, Leaf], &[Leaf], &[], &[MEMBER], &[POLICY]]);
 const VALUE: Shape = Fields(&[BODY, Leaf, Leaf]);
