@@ -1,7 +1,7 @@
 //! The daemon: everything of one home put together, run until it is told to stop.
 
 use crate::api::HomeLock;
-use crate::api::handle::{AuditEntry, DaemonHandle, DaemonRequest, Invitation, Joined};
+use crate::api::handle::{DaemonHandle, DaemonRequest, Invitation, Joined};
 use crate::api::{self, ControlListener};
 use crate::data::DataLane;
 use crate::driver::{Driver, Ended, INBOX};
@@ -42,8 +42,6 @@ const ASYNC_THREADS: usize = 2;
 const BLOCKING_THREADS: usize = 8;
 /// How often trash is looked through.
 const TRASH_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Entries of the audit answered at most.
-const MAX_AUDITS: usize = 10_000;
 
 /// The folder of the command line is refused: a wrong code, or a place that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +97,6 @@ struct Daemon {
     folders: Folders,
     status: watch::Receiver<Arc<Status>>,
     name: String,
-    index: PathBuf,
 }
 
 async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Status>>)) -> anyhow::Result<ExitCode> {
@@ -169,7 +166,6 @@ async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Stat
         folders,
         status: status.clone(),
         name,
-        index,
     });
     tracing::info!(listen = %network.listen_addr(), device = identity.device_id().short(), name = daemon.name, "up");
 
@@ -263,7 +259,6 @@ impl Daemon {
             DaemonRequest::Invite { folder, reply } => drop(reply.send(self.invite(folder))),
             DaemonRequest::Join { code, path, at, reply } => drop(reply.send(self.join(&code, &path, &at).await)),
             DaemonRequest::ShareFolder { path, name, reply } => drop(reply.send(self.share(&path, name).await)),
-            DaemonRequest::Audits { limit, reply } => drop(reply.send(self.audits(limit).await)),
             DaemonRequest::Shutdown => self.begin_stop(),
         }
     }
@@ -367,22 +362,6 @@ impl Daemon {
         };
         if let Err(refusal) = self.command(command).await {
             tracing::warn!(reason = refusal.reason, "a pairing came to nothing");
-        }
-    }
-
-    async fn audits(&self, limit: usize) -> Result<Vec<AuditEntry>, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let request = self.replies.expect(reply);
-        let command = Command::Audits(limit.min(MAX_AUDITS));
-        if self.inbox.send(Input::Request { request, command }).await.is_err() {
-            return Err(refusal("the daemon is stopping"));
-        }
-        match answer.await {
-            Ok(Ok(Answer::Audits(entries))) => {
-                Ok(entries.into_iter().map(|(at, kind, detail)| AuditEntry { at, kind, detail }).collect())
-            }
-            Ok(Err(refusal)) => Err(refusal),
-            Ok(Ok(_)) | Err(_) => Err(refusal(&format!("the audit in {} cannot be read", self.index.display()))),
         }
     }
 

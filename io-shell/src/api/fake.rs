@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::api::{
-    AuditEntry, Client, ControlListener, DaemonHandle, DaemonRequest, Invitation, Joined, StampedEvent, serve,
+    Client, ControlListener, DaemonHandle, DaemonRequest, Invitation, Joined, StampedEvent, serve,
 };
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -127,11 +127,6 @@ async fn answer_all(mut inbox: mpsc::Receiver<DaemonRequest>, asked: Arc<Mutex<V
                 note(format!("ShareFolder {path:?} {name:?}"));
                 drop(reply.send(Ok(FOLDER)));
             }
-            DaemonRequest::Audits { limit, reply } => {
-                note(format!("Audits {limit}"));
-                let entry = AuditEntry { at: WallTime(0), kind: "pairing".to_owned(), detail: "desk".to_owned() };
-                drop(reply.send(Ok(vec![entry])));
-            }
             DaemonRequest::Shutdown => note("Shutdown".to_owned()),
         }
     }
@@ -141,6 +136,9 @@ fn answer(command: Command) -> Result<Answer, Refusal> {
     if let Command::Why(_, path) = command {
         let in_sync = path.as_bytes() == b"fine";
         return Ok(Answer::Why(Why { path, in_sync, reason: "because".to_owned(), remedy: "do it".to_owned() }));
+    }
+    if let Command::Audits(_) = command {
+        return Ok(Answer::Audits(vec![(WallTime(0), "pairing".to_owned(), "desk".to_owned())]));
     }
     if let Command::Conflicts(_) = command {
         let conflict = Conflict {

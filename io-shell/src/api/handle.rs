@@ -60,13 +60,6 @@ pub enum DaemonRequest {
         /// Its id. Sharing a path that is already shared answers the folder it is.
         reply: Reply<FolderId>,
     },
-    /// What the audit holds, newest first.
-    Audits {
-        /// At most so many entries.
-        limit: usize,
-        /// The entries.
-        reply: Reply<Vec<AuditEntry>>,
-    },
     /// Say goodbye to every peer and end.
     Shutdown,
 }
@@ -89,29 +82,6 @@ pub struct Joined {
     pub folder_name: String,
     /// The name of the device that offered it.
     pub device_name: String,
-}
-
-/// One line of the audit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditEntry {
-    /// When.
-    pub at: WallTime,
-    /// A word for filtering.
-    pub kind: String,
-    /// What happened.
-    pub detail: String,
-}
-
-impl Serialize for AuditEntry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            at: String,
-            kind: &'a str,
-            detail: &'a str,
-        }
-        Line { at: rfc3339(self.at), kind: &self.kind, detail: &self.detail }.serialize(serializer)
-    }
 }
 
 /// Something that happened, and when.
@@ -159,7 +129,7 @@ impl Serialize for StampedEvent {
 }
 
 /// RFC 3339 in UTC, to the nanosecond where there are any.
-fn rfc3339(at: WallTime) -> String {
+pub(super) fn rfc3339(at: WallTime) -> String {
     // Every i64 of nanoseconds lies between 1677 and 2262: the fallback cannot be reached.
     jiff::Timestamp::from_nanosecond(i128::from(at.0)).map_or_else(|_| at.0.to_string(), |t| t.to_string())
 }

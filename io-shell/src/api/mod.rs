@@ -14,7 +14,7 @@ pub mod server;
 pub mod view;
 
 pub use client::{Client, ClientError};
-pub use handle::{AuditEntry, DaemonHandle, DaemonRequest, Invitation, Joined, StampedEvent};
+pub use handle::{DaemonHandle, DaemonRequest, Invitation, Joined, StampedEvent};
 pub use listener::{CONTROL_SOCKET, ControlListener};
 pub use lock::{HomeLock, LockError};
 pub use server::serve;

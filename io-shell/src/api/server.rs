@@ -2,7 +2,7 @@
 //!
 //! 400 is a request that cannot be understood, 409 one that is refused, 503 a daemon that is stopping.
 
-use crate::api::handle::{DaemonHandle, DaemonRequest, Reply, StampedEvent};
+use crate::api::handle::{DaemonHandle, DaemonRequest, Reply, StampedEvent, rfc3339};
 use crate::api::listener::ControlListener;
 use crate::api::path::JsonPath;
 use axum::body::{Body, Bytes};
@@ -410,8 +410,9 @@ const AUDIT_ENTRIES: (usize, usize) = (100, 10_000);
 
 async fn audit(State(api): State<Api>, query: Asked<AuditQuery>) -> Outcome {
     let limit = query?.0.limit.unwrap_or(AUDIT_ENTRIES.0).min(AUDIT_ENTRIES.1);
-    let entries = api.ask(|reply| DaemonRequest::Audits { limit, reply }).await?;
-    Ok(Json(json!({ "entries": entries })))
+    let Answer::Audits(entries) = api.core(Command::Audits(limit)).await? else { return Err(Problem::Mismatch) };
+    let line = |(at, kind, detail)| json!({ "at": rfc3339(at), "kind": kind, "detail": detail });
+    Ok(Json(json!({ "entries": entries.into_iter().map(line).collect::<Vec<_>>() })))
 }
 
 async fn shut_down(State(api): State<Api>) -> Outcome {
