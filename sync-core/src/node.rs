@@ -2,6 +2,7 @@
 //! through one outbox.
 
 mod command;
+mod exchange;
 mod serve;
 mod session;
 

@@ -1,9 +1,7 @@
 //! A daemon that only answers, for tests of the socket and the command line.
 #![allow(clippy::unwrap_used)]
 
-use crate::api::{
-    Client, ControlListener, DaemonHandle, DaemonRequest, Invitation, Joined, StampedEvent, serve,
-};
+use crate::api::{Client, ControlListener, DaemonHandle, DaemonRequest, Invitation, Joined, StampedEvent, serve};
 use std::sync::Arc;
 use std::sync::Mutex;
 use sync_core::index::ConflictKind;
