@@ -97,8 +97,13 @@ impl Folder {
         let mut paths: Vec<RelPath> = self.suspects.keys().filter(free).take(limit).cloned().collect();
         if paths.is_empty() {
             let gone = |path: &&RelPath| self.may_be_gone(path, cx.now());
-            // Backwards: what is in a directory before the directory.
-            paths = self.missing.paths().rev().filter(gone).filter(free).take(limit).cloned().collect();
+            // Conflict copies first: what goes beside them may give their versions other names.
+            let copies = self.copies.paths().filter(|path| self.missing.get(path).is_some());
+            paths = copies.filter(gone).filter(free).take(limit).cloned().collect();
+            if paths.is_empty() {
+                // Backwards: what is in a directory before the directory.
+                paths = self.missing.paths().rev().filter(gone).filter(free).take(limit).cloned().collect();
+            }
         }
         if paths.is_empty() {
             return Ok(false);

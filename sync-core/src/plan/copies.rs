@@ -66,6 +66,11 @@ impl Copies {
         self.groups.get(&name(source, loser, 1)?)?.shown.get(&(source.clone(), dot))
     }
 
+    /// Where copies show, by path.
+    pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
+        self.by_copy.keys()
+    }
+
     /// Paths with losers.
     pub fn sources(&self) -> impl Iterator<Item = &RelPath> {
         self.losers.keys()
