@@ -9,6 +9,7 @@ use crate::plan::Wanted;
 use crate::rng::Rng;
 use crate::status::Counters;
 use crate::time::{Instant, Moment};
+use crate::transfer::Attempt;
 use alloc::{collections::BTreeMap, collections::VecDeque, format, string::String, vec::Vec};
 use core::ops::Range;
 
@@ -20,11 +21,11 @@ pub(crate) enum Effect {
     Probe(FolderId, Vec<RelPath>),
     Apply(FolderId, Vec<Planned>),
     /// A local copy, and the source where it is in the same folder.
-    Copy(FolderId, ContentId, Option<RelPath>),
+    Copy(FolderId, Attempt, Option<RelPath>),
     Fetch(Fetch),
-    Seal(FolderId, ContentId),
-    Finish(FolderId, ContentId),
-    Salvage(FolderId, Vec<ContentId>),
+    Seal(FolderId, Attempt),
+    Finish(FolderId, Attempt),
+    Salvage(FolderId, Vec<Attempt>),
 }
 
 /// An operation under way and what it is to bring about.
@@ -52,9 +53,9 @@ pub(crate) struct Fetch {
 /// What a request asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Fetching {
-    List(ContentId),
-    Batch(Vec<(ContentId, u64)>),
-    Range(ContentId, Range<usize>),
+    List(Attempt),
+    Batch(Vec<(Attempt, u64)>),
+    Range(Attempt, Range<usize>),
 }
 
 /// The shared ends of the node.

@@ -165,22 +165,22 @@ impl Node {
                 _ => Ok(()),
             },
             Input::Copied { copy, outcome } => {
-                if let Some(Effect::Copy(folder, content, from)) = self.cx.finish(copy)
+                if let Some(Effect::Copy(folder, attempt, from)) = self.cx.finish(copy)
                     && let Some(f) = self.folders.get_mut(&folder)
                 {
-                    f.copied(content, from, outcome, &mut self.cx);
+                    f.copied(attempt, from, outcome, &mut self.cx);
                 }
                 Ok(())
             }
             Input::Salvaged { salvage, outcome } => match self.cx.finish(salvage) {
-                Some(Effect::Salvage(folder, contents)) => match self.folders.get_mut(&folder) {
-                    Some(f) => f.salvaged(contents, outcome, &mut self.cx, index),
+                Some(Effect::Salvage(folder, attempts)) => match self.folders.get_mut(&folder) {
+                    Some(f) => f.salvaged(attempts, outcome, &mut self.cx, index),
                     None => Ok(()),
                 },
                 _ => Ok(()),
             },
             Input::ListFetched { fetch, outcome } => match self.fetched(fetch) {
-                Some((f, cx, device, Fetching::List(content))) => f.list_fetched(content, outcome, device, cx, index),
+                Some((f, cx, device, Fetching::List(attempt))) => f.list_fetched(attempt, outcome, device, cx, index),
                 _ => Ok(()),
             },
             Input::BatchFetched { fetch, outcomes } => {
@@ -190,21 +190,21 @@ impl Node {
                 Ok(())
             }
             Input::RangeFetched { fetch, chunks, error } => {
-                if let Some((f, cx, device, Fetching::Range(content, range))) = self.fetched(fetch) {
-                    f.range_fetched(content, range, chunks, error, device, cx);
+                if let Some((f, cx, device, Fetching::Range(attempt, range))) = self.fetched(fetch) {
+                    f.range_fetched(attempt, range, chunks, error, device, cx);
                 }
                 Ok(())
             }
             Input::Sealed { seal, outcome } => match self.cx.finish(seal) {
-                Some(Effect::Seal(folder, content)) => match self.folders.get_mut(&folder) {
-                    Some(f) => f.sealed(content, outcome, &mut self.cx, index),
+                Some(Effect::Seal(folder, attempt)) => match self.folders.get_mut(&folder) {
+                    Some(f) => f.sealed(attempt, outcome, &mut self.cx, index),
                     None => Ok(()),
                 },
                 _ => Ok(()),
             },
             Input::Finished { finish, outcome } => match self.cx.finish(finish) {
-                Some(Effect::Finish(folder, content)) => match self.folders.get_mut(&folder) {
-                    Some(f) => f.finished(content, outcome, &mut self.cx, index),
+                Some(Effect::Finish(folder, attempt)) => match self.folders.get_mut(&folder) {
+                    Some(f) => f.finished(attempt, outcome, &mut self.cx, index),
                     None => Ok(()),
                 },
                 _ => Ok(()),

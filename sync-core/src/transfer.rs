@@ -8,4 +8,4 @@ mod scheduler;
 pub use bits::Bits;
 pub use list::{ChunkList, ListError, SCHEME, scheme_sizes};
 pub use ranges::Ranges;
-pub use scheduler::{Action, Slot, State, Transfer, Transfers, Verdict};
+pub use scheduler::{Action, Attempt, Slot, State, Transfer, Transfers, Verdict};

@@ -9,7 +9,7 @@ use crate::input::{CopyError, FetchFailure};
 use crate::output::{Event, Output};
 use crate::path::RelPath;
 use crate::plan::Wanted;
-use crate::transfer::{Action, ChunkList, Slot, Verdict};
+use crate::transfer::{Action, Attempt, ChunkList, Slot, Verdict};
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::ops::Range;
 use core::time::Duration;
@@ -63,7 +63,11 @@ impl Folder {
             return Ok(false);
         };
         self.transfers.set_busy(content, "copying");
-        let copy = cx.start(Effect::Copy(self.id(), content, (from_folder == self.id()).then(|| from.clone())));
+        let copy = cx.start(Effect::Copy(
+            self.id(),
+            self.transfers.attempt(content),
+            (from_folder == self.id()).then(|| from.clone()),
+        ));
         cx.emit(Output::Copy { copy, folder: self.id(), content, from_folder, from, expect: base.stat });
         Ok(true)
     }
@@ -79,25 +83,26 @@ impl Folder {
             let folder = self.id();
             match action {
                 Action::Seal { content } => {
-                    let seal = cx.start(Effect::Seal(folder, content));
+                    let seal = cx.start(Effect::Seal(folder, self.transfers.attempt(content)));
                     cx.emit(Output::Seal { seal, folder, content });
                 }
                 Action::Finish { content, size } => {
-                    let finish = cx.start(Effect::Finish(folder, content));
+                    let finish = cx.start(Effect::Finish(folder, self.transfers.attempt(content)));
                     cx.emit(Output::Finish { finish, folder, content, size });
                 }
                 Action::List { slot, content, size } => {
-                    let (link, fetch) =
-                        self.ask(&mut slots[slot], ChunkList::max_len(size), Fetching::List(content), cx);
+                    let what = Fetching::List(self.transfers.attempt(content));
+                    let (link, fetch) = self.ask(&mut slots[slot], ChunkList::max_len(size), what, cx);
                     cx.emit(Output::FetchList { fetch, link, folder, content, size });
                 }
                 Action::Batch { slot, items } => {
                     let bytes = items.iter().map(|(_, size)| size).sum();
-                    let (link, fetch) = self.ask(&mut slots[slot], bytes, Fetching::Batch(items.clone()), cx);
+                    let asked = items.iter().map(|(content, size)| (self.transfers.attempt(*content), *size)).collect();
+                    let (link, fetch) = self.ask(&mut slots[slot], bytes, Fetching::Batch(asked), cx);
                     cx.emit(Output::FetchBatch { fetch, link, folder, items });
                 }
                 Action::Range { slot, content, size, range, offset, chunks } => {
-                    let what = Fetching::Range(content, range);
+                    let what = Fetching::Range(self.transfers.attempt(content), range);
                     let (link, fetch) = self.ask(&mut slots[slot], chunks.bytes(), what, cx);
                     cx.emit(Output::FetchRange { fetch, link, folder, content, size, offset, chunks });
                 }
@@ -116,30 +121,31 @@ impl Folder {
             return;
         }
         self.next_salvage = None;
-        let ids = contents.iter().map(|(content, _)| *content).collect();
-        let salvage = cx.start(Effect::Salvage(self.id(), ids));
+        let attempts = contents.iter().map(|(content, _)| self.transfers.attempt(*content)).collect();
+        let salvage = cx.start(Effect::Salvage(self.id(), attempts));
         cx.emit(Output::Salvage { salvage, folder: self.id(), contents });
     }
 
     /// The trash was searched.
     pub(crate) fn salvaged<I: Index>(
         &mut self,
-        contents: Vec<ContentId>,
+        attempts: Vec<Attempt>,
         outcome: Result<Vec<ContentId>, ItemError>,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
         self.next_salvage = Some(cx.now() + SALVAGE_PAUSE);
+        let contents: Vec<ContentId> = attempts.into_iter().filter_map(|attempt| self.current(attempt)).collect();
         match outcome {
             Ok(found) => {
-                for content in contents {
+                for content in contents.iter().copied() {
                     // A first copy from the tree may have failed, or it has come there by another way.
                     let is_needed = self.transfers.needs(content) && !found.contains(&content);
                     let is_here = is_needed && self.copy_locally(content, cx, index)?;
                     self.transfers.salvaged(content, is_needed && !is_here);
                 }
                 self.face_loss(cx, index)?;
-                for content in found {
+                for content in found.into_iter().filter(|content| contents.contains(content)) {
                     if self.staged.remove(&content).is_some() {
                         index.remove_staged(self.id(), content)?;
                     }
@@ -155,6 +161,15 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// The content of an attempt that is still under way. What another one has staged is dropped.
+    fn current(&mut self, attempt: Attempt) -> Option<ContentId> {
+        let content = Some(attempt.content).filter(|_| self.transfers.is_current(attempt));
+        if content.is_none() && self.transfers.get(attempt.content).is_none() {
+            self.dropped.push(attempt.content);
+        }
+        content
     }
 
     /// Tells the other devices which contents are missed here, and writes off versions of this device's own making that
@@ -214,11 +229,12 @@ impl Folder {
     /// A local copy ended.
     pub(crate) fn copied(
         &mut self,
-        content: ContentId,
+        attempt: Attempt,
         from: Option<RelPath>,
         outcome: Result<(), CopyError>,
         cx: &mut Context,
     ) {
+        let Some(content) = self.current(attempt) else { return };
         match outcome {
             Ok(()) => {
                 let size = self.transfers.get(content).map_or(0, |t| t.size);
@@ -239,14 +255,15 @@ impl Folder {
     /// Small files arrived, or not.
     pub(crate) fn batch_fetched(
         &mut self,
-        items: Vec<(ContentId, u64)>,
+        items: Vec<(Attempt, u64)>,
         outcomes: Vec<Result<(), FetchFailure>>,
         device: DeviceId,
         cx: &mut Context,
     ) {
         let broken = || Err(FetchFailure::Peer(FetchError::Broken));
         let outcomes = outcomes.into_iter().chain(core::iter::repeat_with(broken));
-        for ((content, size), outcome) in items.into_iter().zip(outcomes) {
+        for ((attempt, size), outcome) in items.into_iter().zip(outcomes) {
+            let Some(content) = self.current(attempt) else { continue };
             match outcome {
                 Ok(()) => {
                     cx.counters.fetched_bytes += size;
@@ -265,12 +282,13 @@ impl Folder {
     /// A chunk list arrived, or not.
     pub(crate) fn list_fetched<I: Index>(
         &mut self,
-        content: ContentId,
+        attempt: Attempt,
         outcome: Result<ChunkList, FetchFailure>,
         device: DeviceId,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
+        let Some(content) = self.current(attempt) else { return Ok(()) };
         match outcome {
             Ok(list) => {
                 if let Some(record) = self.transfers.listed(content, list, device) {
@@ -290,7 +308,7 @@ impl Folder {
     /// Part of a large file arrived.
     pub(crate) fn range_fetched(
         &mut self,
-        content: ContentId,
+        attempt: Attempt,
         range: Range<usize>,
         chunks: u32,
         error: Option<FetchFailure>,
@@ -298,6 +316,7 @@ impl Folder {
         cx: &mut Context,
     ) {
         let now = cx.now();
+        let Some(content) = self.current(attempt) else { return };
         let Some(ranges) = self.transfers.ranges_mut(content) else { return };
         cx.counters.fetched_bytes += ranges.arrived(range, chunks as usize, now);
         match error {
@@ -310,11 +329,12 @@ impl Folder {
     /// Written chunks are durable, or not.
     pub(crate) fn sealed<I: Index>(
         &mut self,
-        content: ContentId,
+        attempt: Attempt,
         outcome: Result<(), ItemError>,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
+        let Some(content) = self.current(attempt) else { return Ok(()) };
         let size = self.transfers.get(content).map_or(0, |t| t.size);
         let Some(ranges) = self.transfers.ranges_mut(content) else { return Ok(()) };
         if let Some(record) = ranges.end_seal(content, size, outcome.is_ok(), cx.now()) {
@@ -330,11 +350,12 @@ impl Folder {
     /// A large file was read back whole.
     pub(crate) fn finished<I: Index>(
         &mut self,
-        content: ContentId,
+        attempt: Attempt,
         outcome: Result<bool, ItemError>,
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
+        let Some(content) = self.current(attempt) else { return Ok(()) };
         let Some(transfer) = self.transfers.get(content) else { return Ok(()) };
         let bytes = transfer.size;
         match outcome {
@@ -367,14 +388,12 @@ impl Folder {
         index.remove_staged(self.id(), content)?;
         cx.emit(Output::Unstage { folder: self.id(), content });
         self.transfers.set_busy(content, "waiting");
+        self.transfers.begin_again(content);
         self.transfers.enqueue(content, cx.config.limits.small_bytes);
         Ok(())
     }
 
     fn ready(&mut self, content: ContentId) {
-        if self.transfers.get(content).is_none() {
-            self.dropped.push(content);
-        }
         for path in self.transfers.set_ready(content) {
             // Whoever waited for the path waited for its bytes to be safe.
             self.wake(&path);

@@ -92,10 +92,6 @@ impl Ranges {
     /// Of a range asked for, the first `verified` chunks are written; the rest is missing again. Returns the bytes
     /// written.
     pub fn arrived(&mut self, range: Range<usize>, verified: usize, now: Instant) -> u64 {
-        // An answer to a request of before a restart of the transfer may be about another list.
-        if range.end > self.list.len() {
-            return 0;
-        }
         let split = range.start + verified.min(range.len());
         let mut bytes = 0;
         for i in (range.start..split).filter(|i| !self.written.get(*i)).collect::<Vec<_>>() {

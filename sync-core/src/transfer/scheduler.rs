@@ -43,11 +43,21 @@ pub enum State {
     Ready,
 }
 
+/// One attempt at a content. What was asked for in an earlier one says nothing about what is staged in this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Which content.
+    pub content: ContentId,
+    number: u64,
+}
+
 /// One content on its way into a folder.
 #[derive(Clone, Debug)]
 pub struct Transfer {
     /// Bytes.
     pub size: u64,
+    /// The number of the attempt.
+    attempt: u64,
     /// Where it is wanted.
     pub paths: BTreeSet<RelPath>,
     /// Where it stands.
@@ -232,6 +242,7 @@ impl Transfers {
         };
         let transfer = Transfer {
             size,
+            attempt: self.next_order,
             paths: BTreeSet::from([path.clone()]),
             state,
             lacking: BTreeMap::new(),
@@ -245,6 +256,24 @@ impl Transfers {
         };
         self.all.insert(content, transfer);
         true
+    }
+
+    /// The attempt at `content` that is under way.
+    pub fn attempt(&self, content: ContentId) -> Attempt {
+        Attempt { content, number: self.all.get(&content).map_or(0, |t| t.attempt) }
+    }
+
+    /// Whether `attempt` is still under way.
+    pub fn is_current(&self, attempt: Attempt) -> bool {
+        self.all.get(&attempt.content).is_some_and(|t| t.attempt == attempt.number)
+    }
+
+    /// Begins `content` anew: what was asked for before does not count.
+    pub fn begin_again(&mut self, content: ContentId) {
+        self.next_order += 1;
+        if let Some(t) = self.all.get_mut(&content) {
+            t.attempt = self.next_order;
+        }
     }
 
     /// A content may be asked of peers from now on.
@@ -332,10 +361,11 @@ impl Transfers {
                 let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
                 t.bad.insert(device, (count.saturating_add(1), until));
                 t.wrong += 1;
+                self.doubtful.insert(content);
                 if t.wrong >= MAX_WRONG {
                     t.doubt_list();
+                    self.begin_again(content);
                 }
-                self.doubtful.insert(content);
             }
             Verdict::Later(at) => t.not_before = at,
         }
