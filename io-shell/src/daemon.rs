@@ -16,16 +16,18 @@ use crate::settings::{Settings, host_name};
 use crate::store::Store;
 use crate::world::{BlockingPool, HintSink, Net, SystemClock, World};
 use anyhow::Context as _;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use sync_core::input::Hint;
 use sync_core::output::{Answer, Refusal};
 use sync_core::status::Status;
 use sync_core::{Command, Config, FolderId, Input, Limits};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// The index's file in the home.
@@ -40,6 +42,10 @@ const REQUESTS: usize = 64;
 const ASYNC_THREADS: usize = 2;
 /// Threads for work that blocks.
 const BLOCKING_THREADS: usize = 8;
+/// How long answers on the control socket may take at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How soon a folder is looked at whose hints found no room.
+const MISSED_PAUSE: Duration = Duration::from_millis(200);
 /// How often trash is looked through.
 const TRASH_INTERVAL: Duration = Duration::from_secs(3_600);
 
@@ -130,7 +136,6 @@ async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Stat
         folders: folders.clone(),
         replies: replies.clone(),
         events: events.clone(),
-        links: HashSet::new(),
     };
     let seeds = world.net.clone();
     let driver = Driver {
@@ -172,6 +177,7 @@ async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Stat
     if let Err(error) = first_folder(&daemon, path, folder_name, join).await {
         daemon.command(Command::Shutdown).await.ok();
         network.close().await;
+        finish(driving.await?)?;
         return Err(error);
     }
     tokio::spawn(daemon.clone().tidy_trash(settings));
@@ -196,10 +202,11 @@ async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Stat
     requests.close();
     while requests.try_recv().is_ok() {}
     network.close().await;
-    if let Ok(Err(error)) = serving.await {
+    finish(ended)?;
+    // Somebody who reads events and stops reading would be waited for for ever.
+    if let Ok(Ok(Err(error))) = tokio::time::timeout(LAST_ANSWERS, serving).await {
         tracing::warn!(%error, "the control socket ended badly");
     }
-    finish(ended)?;
     tracing::info!("down");
     drop(lock);
     Ok(ExitCode::SUCCESS)
@@ -337,11 +344,18 @@ impl Daemon {
         let path = self.vacant(path)?;
         let paired = join(&self.network, at, &code, &self.name).await.map_err(|e| refusal(&e.to_string()))?;
         let Paired { device, key, name, addr: _, folder, folder_name } = paired;
-        let root = if self.folders.contains(folder) {
-            None
-        } else {
-            self.furnish(&path, folder, false).await?;
-            Some(path.as_os_str().as_bytes().into())
+        let known = self.status.borrow().folders.iter().find(|f| f.id == folder).map(|f| f.members.contains(&device));
+        let root = match known {
+            None => {
+                self.furnish(&path, folder, false).await?;
+                Some(path.as_os_str().as_bytes().into())
+            }
+            Some(true) => None,
+            // It would become a member of a folder of ours by offering it.
+            Some(false) => {
+                let reason = "this folder is here already: offer it from here with 'landropic invite'";
+                return Err(refusal(reason));
+            }
         };
         let joined = Joined { folder_name: folder_name.clone(), device_name: name.clone() };
         // The address that has just worked is the one to remember.
@@ -369,7 +383,8 @@ impl Daemon {
     /// searched for them.
     async fn tidy_trash(self: Arc<Self>, settings: Settings) {
         let age = Duration::from_secs(settings.trash_max_age_days * 86_400);
-        let mut turns = tokio::time::interval(TRASH_INTERVAL);
+        // Not at once: what is waited for is known when the folders have been looked at.
+        let mut turns = tokio::time::interval_at(tokio::time::Instant::now() + TRASH_INTERVAL, TRASH_INTERVAL);
         loop {
             turns.tick().await;
             let now = self.world.clock.wall();
@@ -400,12 +415,28 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Hands hints to the driver; where its inbox is full the watcher waits, so that none is lost.
+/// Hands hints to the driver; where its inbox is full, the whole folder is hinted when there is room again.
 fn hint_sink(inbox: &mpsc::Sender<Input>) -> HintSink {
     let inbox = inbox.clone();
+    let missed: Arc<Mutex<BTreeSet<FolderId>>> = Arc::default();
+    let lock = |missed: &Arc<Mutex<BTreeSet<FolderId>>>| {
+        std::mem::take(&mut *missed.lock().unwrap_or_else(PoisonError::into_inner))
+    };
+    let (later, late) = (missed.clone(), inbox.downgrade());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(MISSED_PAUSE).await;
+            for folder in lock(&later) {
+                let Some(inbox) = late.upgrade() else { return };
+                drop(inbox.send(Input::Hint { folder, hint: Hint::Everything }).await);
+            }
+        }
+    });
+    // Called on the watcher's own thread: the driver may be waiting for it.
     Arc::new(move |folder, hint| {
-        // Called on the watcher's own thread, where waiting holds up nothing but hints.
-        drop(inbox.blocking_send(Input::Hint { folder, hint }));
+        if let Err(TrySendError::Full(_)) = inbox.try_send(Input::Hint { folder, hint }) {
+            missed.lock().unwrap_or_else(PoisonError::into_inner).insert(folder);
+        }
     })
 }
 

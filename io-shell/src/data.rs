@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 const STALL: Duration = Duration::from_secs(30);
 /// Bytes read from a file for one write to a stream.
 const PIECE: u64 = 512 << 10;
+/// Bytes of a chunk list read at once.
+const LIST_PIECE: usize = 1 << 20;
 
 /// Moves contents. Clones are the same lane.
 #[derive(Clone)]
@@ -62,6 +64,11 @@ impl DataLane {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(folder, content));
     }
 
+    /// Forgets the open files of folders.
+    pub fn close_all(&self, of: impl Fn(FolderId) -> bool) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(folder, _), _| !of(*folder));
+    }
+
     /// Runs `job` where it may block.
     async fn block<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (done, result) = oneshot::channel();
@@ -87,8 +94,13 @@ impl DataLane {
         if count > ChunkList::max_len(size) {
             return Err(FetchFailure::Peer(FetchError::BadHash));
         }
-        let mut entries = vec![0; usize::try_from(count).unwrap_or(0) * ChunkList::ENTRY];
-        answer.read(&mut entries).await?;
+        // What a peer promises is not reserved before it comes.
+        let (mut entries, total) = (Vec::new(), usize::try_from(count).unwrap_or(usize::MAX) * ChunkList::ENTRY);
+        while entries.len() < total {
+            let (at, piece) = (entries.len(), LIST_PIECE.min(total - entries.len()));
+            entries.resize(at + piece, 0);
+            answer.read(&mut entries[at..]).await?;
+        }
         ChunkList::parse(entries, size).map_err(|error| FetchFailure::Peer(error.into()))
     }
 
@@ -171,13 +183,16 @@ impl DataLane {
     }
 
     fn stage_file(&self, fetch: &RangeFetch) -> Result<Arc<StageFile>, sync_core::ItemError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(&(fetch.folder, fetch.content)) {
-            return Ok(file.clone());
+        let key = (fetch.folder, fetch.content);
+        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was unlinked meanwhile would take the bytes with it.
+        let held = open().get(&key).filter(|file| file.is_linked()).cloned();
+        if let Some(file) = held {
+            return Ok(file);
         }
         let root = self.folders.root(fetch.folder)?;
         let file = Arc::new(StageFile::open(&root, fetch.content, fetch.size)?);
-        open.insert((fetch.folder, fetch.content), file.clone());
+        open().insert(key, file.clone());
         Ok(file)
     }
 

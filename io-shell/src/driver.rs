@@ -6,7 +6,7 @@ use crate::world::Clock;
 use std::sync::Arc;
 use std::time::Duration;
 use sync_core::status::Status;
-use sync_core::{Config, Input, Instant, Moment, Node, Output};
+use sync_core::{Command, Config, Input, Instant, Moment, Node, Output};
 use tokio::sync::{mpsc, watch};
 
 /// Inputs that wait for the driver; whoever adds more waits.
@@ -84,8 +84,11 @@ impl<E: Effects> Driver<E> {
                     }
                     self.effects.reset();
                     tokio::time::sleep(INDEX_PAUSE).await;
+                    if self.forget_inputs() {
+                        return (Ended::Stopped, self.store);
+                    }
                     node = self.fresh_node();
-                    ready = vec![Input::Start { fresh_actor: false }];
+                    ready = vec![Input::Start { fresh_actor: self.fresh_actor }];
                     continue;
                 }
             }
@@ -93,6 +96,15 @@ impl<E: Effects> Driver<E> {
                 return (Ended::Abandoned, self.store);
             }
         }
+    }
+
+    /// Drops what waits: it was for the node that is gone. Returns whether somebody wants to stop.
+    fn forget_inputs(&mut self) -> bool {
+        let mut stops = false;
+        while let Ok(input) = self.inbox.try_recv() {
+            stops |= matches!(input, Input::Request { command: Command::Shutdown, .. });
+        }
+        stops
     }
 
     fn fresh_node(&mut self) -> Node {
@@ -114,6 +126,7 @@ impl<E: Effects> Driver<E> {
             self.store.recovered()?;
         }
         self.store.commit()?;
+        self.fresh_actor &= !starts;
         if let Some(status) = status {
             self.status.send_replace(Arc::new(status));
         }

@@ -11,12 +11,25 @@ use sync_core::{ContentId, FolderId, ItemError, ItemErrorKind};
 #[derive(Clone)]
 pub struct Folders {
     watch: Arc<dyn Watch>,
-    open: Arc<Mutex<BTreeMap<FolderId, Entry>>>,
+    open: Arc<Mutex<BTreeMap<FolderId, Arc<Entry>>>>,
 }
 
 struct Entry {
     path: PathBuf,
+    /// Locked while the root is looked for: a file system that hangs holds up its own folder only.
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What stays in the staging area when the root is found first.
+    staged: Option<HashSet<ContentId>>,
     root: Option<Arc<Root>>,
+}
+
+impl Entry {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Folders {
@@ -25,22 +38,15 @@ impl Folders {
         Self { watch, open: Arc::default() }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<FolderId, Entry>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<FolderId, Arc<Entry>>> {
         // The map is whole between any two statements, so a panic elsewhere leaves nothing half done.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a folder into use. Whatever is staged there beyond `staged` is left over, and goes.
-    pub fn open(&self, folder: FolderId, path: PathBuf, staged: &HashSet<ContentId>) {
-        self.lock().insert(folder, Entry { path, root: None });
-        match self.root(folder) {
-            Ok(root) => match sweep(&root, staged) {
-                Ok(0) => {}
-                Ok(bytes) => tracing::info!(%folder, bytes, "left-over staged files removed"),
-                Err(error) => tracing::warn!(%folder, reason = error.reason, "the staging area cannot be swept"),
-            },
-            Err(error) => tracing::warn!(%folder, reason = error.reason, "the folder is not there"),
-        }
+    /// Takes a folder into use. Whatever is staged there beyond `staged` is left over, and goes when the root is found.
+    pub fn open(&self, folder: FolderId, path: PathBuf, staged: HashSet<ContentId>) {
+        let state = Mutex::new(State { staged: Some(staged), root: None });
+        self.lock().insert(folder, Arc::new(Entry { path, state }));
     }
 
     /// Takes a folder out of use.
@@ -54,16 +60,23 @@ impl Folders {
     /// # Errors
     /// `RootLost` while it is not there.
     pub fn root(&self, folder: FolderId) -> Result<Arc<Root>, ItemError> {
-        let mut open = self.lock();
-        let Some(entry) = open.get_mut(&folder) else {
+        let Some(entry) = self.lock().get(&folder).cloned() else {
             let reason = "the folder is not in use".to_owned();
             return Err(ItemError { kind: ItemErrorKind::RootLost, reason });
         };
-        if let Some(root) = &entry.root {
+        let mut state = entry.state();
+        if let Some(root) = &state.root {
             return Ok(root.clone());
         }
         let root = Arc::new(Root::open(&entry.path, folder)?);
-        entry.root = Some(root.clone());
+        if let Some(staged) = state.staged.take() {
+            match sweep(&root, &staged) {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(%folder, count, "left-over staged files removed"),
+                Err(error) => tracing::warn!(%folder, reason = error.reason, "the staging area cannot be swept"),
+            }
+        }
+        state.root = Some(root.clone());
         if let Err(reason) = self.watch.watch(folder, &entry.path) {
             tracing::warn!(%folder, path = %entry.path.display(), reason, "the folder is scanned only now and then");
         }
@@ -72,9 +85,8 @@ impl Folders {
 
     /// Forgets a root that turned out not to be the folder's any more, so that it is looked for again.
     pub fn lost(&self, folder: FolderId) {
-        if let Some(entry) = self.lock().get_mut(&folder)
-            && entry.root.take().is_some()
-        {
+        let entry = self.lock().get(&folder).cloned();
+        if entry.is_some_and(|entry| entry.state().root.take().is_some()) {
             self.watch.unwatch(folder);
         }
     }
@@ -82,7 +94,7 @@ impl Folders {
     /// The folder at `path`, and whether any folder in use lies inside it or around it.
     pub fn at(&self, path: &Path) -> Option<(FolderId, PathBuf)> {
         let open = self.lock();
-        let overlaps = |entry: &&Entry| path.starts_with(&entry.path) || entry.path.starts_with(path);
+        let overlaps = |entry: &Entry| path.starts_with(&entry.path) || entry.path.starts_with(path);
         open.iter().find(|(_, e)| overlaps(e)).map(|(id, e)| (*id, e.path.clone()))
     }
 
@@ -93,6 +105,7 @@ impl Folders {
 
     /// Every folder whose root is there.
     pub fn roots(&self) -> Vec<Arc<Root>> {
-        self.lock().values().filter_map(|e| e.root.clone()).collect()
+        let entries: Vec<Arc<Entry>> = self.lock().values().cloned().collect();
+        entries.iter().filter_map(|entry| entry.state.try_lock().ok()?.root.clone()).collect()
     }
 }

@@ -7,12 +7,12 @@ use crate::folders::Folders;
 use crate::fs::{self, Found, Root, StageError};
 use crate::net::Network;
 use crate::world::{Clock, Work};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use sync_core::id::{EffectId, LinkId, RequestId};
+use sync_core::id::{EffectId, RequestId};
 use sync_core::input::CopyError;
 use sync_core::output::{Answer, Event, Make, Op, Refusal};
 use sync_core::{ContentId, FolderId, Input, ItemError, ItemErrorKind, Output, RelPath};
@@ -45,6 +45,13 @@ impl Replies {
         id
     }
 
+    /// Nobody will answer what has been asked.
+    fn refuse_all(&self, reason: &str) {
+        for (_, reply) in std::mem::take(&mut self.lock().by_id) {
+            drop(reply.send(Err(Refusal { reason: reason.into() })));
+        }
+    }
+
     fn answer(&self, id: RequestId, answer: Result<Answer, Refusal>) {
         if let Some(reply) = self.lock().by_id.remove(&id) {
             // Whoever asked may have gone away.
@@ -71,8 +78,6 @@ pub struct Shell {
     pub replies: Replies,
     /// Events.
     pub events: broadcast::Sender<Arc<StampedEvent>>,
-    /// Links that stand, to be ended if the node is dropped.
-    pub links: HashSet<LinkId>,
 }
 
 impl Effects for Shell {
@@ -81,15 +86,9 @@ impl Effects for Shell {
             Output::Reply { request, answer } => self.replies.answer(request, answer),
             Output::Event(event) => self.tell(event),
             Output::Dial { dial, key, addrs, peer: _ } => self.network.dial(dial, key, addrs),
-            Output::Admit { link } => {
-                self.links.insert(link);
-                self.network.admit(link);
-            }
+            Output::Admit { link } => self.network.admit(link),
             Output::Send { link, lane, frame } => self.network.send(link, lane, frame),
-            Output::HangUp { link, code, reason } => {
-                self.links.remove(&link);
-                self.network.hang_up(link, code, reason);
-            }
+            Output::HangUp { link, code, reason } => self.network.hang_up(link, code, reason),
             Output::Scan { scan, folder, within } => self.scan(scan, folder, within),
             Output::Probe { probe, folder, paths } => self.on_root(folder, move |root| {
                 let outcome = root.and_then(|root| fs::probe(&root, &paths));
@@ -107,9 +106,15 @@ impl Effects for Shell {
             }
             Output::OpenFolder { folder, root, staged } => {
                 let path = PathBuf::from(OsString::from_vec(root.into_vec()));
-                self.folders.open(folder, path, &staged.into_iter().collect());
+                self.folders.open(folder, path, staged.into_iter().collect());
+                // Finding the root may take long, and begins to watch it.
+                let folders = self.folders.clone();
+                self.work.run(Box::new(move || drop(folders.root(folder))));
             }
-            Output::CloseFolder { folder } => self.folders.close(folder),
+            Output::CloseFolder { folder } => {
+                self.data.close_all(|of| of == folder);
+                self.folders.close(folder);
+            }
             Output::Copy { copy, folder, content, from_folder, from, expect } => {
                 let folders = self.folders.clone();
                 self.on_root(folder, move |root| {
@@ -178,9 +183,9 @@ impl Effects for Shell {
     }
 
     fn reset(&mut self) {
-        for link in self.links.drain() {
-            self.network.hang_up(link, sync_core::CloseCode::None, "the index of this device failed".to_owned());
-        }
+        self.network.hang_up_all(sync_core::CloseCode::None, "the index of this device failed");
+        self.replies.refuse_all("the index of this device failed: see the log");
+        self.data.close_all(|_| true);
     }
 }
 
@@ -188,10 +193,11 @@ impl Shell {
     /// Runs `job` on the pool with the folder's root; its input comes back. A root that turns out lost is looked for
     /// anew the next time.
     fn on_root(&self, folder: FolderId, job: impl FnOnce(Result<Arc<Root>, ItemError>) -> Input + Send + 'static) {
-        let (folders, inbox) = (self.folders.clone(), self.inbox.clone());
+        let (folders, data, inbox) = (self.folders.clone(), self.data.clone(), self.inbox.clone());
         self.work.run(Box::new(move || {
             let input = job(folders.root(folder));
             if is_root_lost(&input) {
+                data.close_all(|of| of == folder);
                 folders.lost(folder);
             }
             put_blocking(&inbox, input);
@@ -252,7 +258,8 @@ fn stage_empty(root: &Root, ops: &[Op]) -> Result<(), ItemError> {
 
 /// Whether a completion says that the folder's root is not there.
 fn is_root_lost(input: &Input) -> bool {
-    let (Input::Scanned { outcome: Err(error), .. }
+    let (Input::Copied { outcome: Err(CopyError::Disk(error)), .. }
+    | Input::Scanned { outcome: Err(error), .. }
     | Input::Probed { outcome: Err(error), .. }
     | Input::Applied { outcome: Err(error), .. }
     | Input::Salvaged { outcome: Err(error), .. }

@@ -81,7 +81,8 @@ impl Context {
             more: false,
             outbox: VecDeque::new(),
             effects: BTreeMap::new(),
-            next_effect: 1,
+            // What an earlier node asked for is not taken for an answer to this one.
+            next_effect: (seed << 32) + 1,
         }
     }
 

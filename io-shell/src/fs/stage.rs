@@ -93,6 +93,11 @@ impl StageFile {
         Ok(Self { content, size, file })
     }
 
+    /// Whether it is still in the staging area, or wherever it was moved.
+    pub fn is_linked(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| std::os::unix::fs::MetadataExt::nlink(&meta) > 0)
+    }
+
     /// Writes `bytes` at `offset`.
     ///
     /// # Errors

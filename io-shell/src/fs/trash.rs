@@ -91,6 +91,11 @@ impl Slot {
         &self.fd
     }
 
+    /// The directory's name: no two batches of a folder have the same.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Makes the index durable, so that it outlives what it describes.
     pub(super) fn sync_index(&self) -> Result<(), Errno> {
         fsync(open_below(&self.fd, INDEX.as_bytes(), OFlags::RDONLY)?)

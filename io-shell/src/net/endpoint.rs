@@ -161,6 +161,11 @@ impl Network {
         self.with_link(link, |handle| handle.order(Order::HangUp(code, reason)));
     }
 
+    /// Closes every link.
+    pub fn hang_up_all(&self, code: CloseCode, reason: &str) {
+        self.links().values().for_each(|handle| handle.order(Order::HangUp(code, reason.to_owned())));
+    }
+
     /// Asks the peer of a link on a stream of the data lane, and returns where the answer comes. How long it may take is
     /// up to the caller; dropping the stream tells the peer to stop.
     ///

@@ -102,12 +102,11 @@ impl Store {
         }
     }
 
-    /// Ends the batch and forgets it.
+    /// Ends the batch and forgets it, if there is one.
     ///
     /// # Errors
     /// What SQLite says; there is no batch in that case either, and the store is to be opened anew.
     pub fn rollback(&mut self) -> Result<(), StoreError> {
-        assert!(self.in_batch, "a rollback ends a batch");
         self.in_batch = false;
         // SQLite has rolled back by itself after some errors.
         if !self.conn.is_autocommit() {

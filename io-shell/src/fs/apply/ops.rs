@@ -2,6 +2,7 @@
 
 use super::super::root::open_below;
 use super::super::stat::{if_any, same_but_ctime, stat_at, stat_fd, statx_fd};
+use super::super::trash::Slot;
 use super::ready::{set_mtime, times};
 use super::rename::{At, exchange, move_to_free};
 use super::{Batch, failed};
@@ -380,7 +381,9 @@ impl Batch<'_> {
     }
 
     fn replace_by_link(&self, target: &Target<'_>, to: &[u8]) -> Result<(), Done> {
-        let name = format!("link.{}", target.number);
+        // Two applies may be under way: each has a place in the trash of its own.
+        let slot = self.slot.as_ref().map_or("", Slot::name);
+        let name = format!("link.{slot}.{}", target.number);
         let from = At { dir: &self.stage, name: name.as_bytes() };
         let stop = |errno| failed("symlink for", &target.op.path, errno);
         match unlinkat(from.dir, from.name, AtFlags::empty()) {
