@@ -115,6 +115,21 @@ impl Context {
         self.effects.remove(&id)
     }
 
+    /// What a folder has under way says nothing any more.
+    pub(crate) fn forget_effects(&mut self, folder: FolderId) {
+        self.effects.retain(|_, effect| match effect {
+            Effect::Scan(of)
+            | Effect::Probe(of, _)
+            | Effect::Apply(of, _)
+            | Effect::Copy(of, ..)
+            | Effect::Seal(of, _)
+            | Effect::Finish(of, _)
+            | Effect::Salvage(of, _) => *of != folder,
+            // What was asked of a peer counts until it is answered.
+            Effect::Dial(_) | Effect::Fetch(_) => true,
+        });
+    }
+
     /// The effect `id`, while it goes on.
     pub(crate) fn under_way(&self, id: EffectId) -> Option<&Effect> {
         self.effects.get(&id)

@@ -101,8 +101,6 @@ pub(crate) struct Folder {
 struct Scan {
     id: EffectId,
     within: Option<RelPath>,
-    /// Whether a directory could not be listed.
-    partial: bool,
 }
 
 /// An item that could not be brought into sync.
@@ -246,6 +244,7 @@ impl Folder {
         let name = &self.state.name;
         let mut out = Vec::new();
         if self.state.paused {
+            out.push(format!("folder {name}: paused"));
             return out;
         }
         if let Some((error, _)) = &self.root_error {

@@ -18,6 +18,7 @@ pub use policy::{Policy, PolicyChoice};
 pub use project::{ConflictKind, Loser, Projection, conflict_kind, copy_name, project, winner};
 pub(crate) use project::{MAX_AGAIN, unnumbered};
 pub use purge::{may_purge, reissue};
+pub(crate) use row::MAX_MISSES;
 pub use row::{Body, Key, MAX_SIBLINGS, Member, MemberState, Row, Value};
 pub use state::{Base, FolderState, PeerFolder, PeerRecord, Staged, Stat, StatKind};
 pub use store::{Index, Versioned};

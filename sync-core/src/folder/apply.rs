@@ -49,15 +49,13 @@ impl Folder {
         // Bytes go only after everything that may want them elsewhere has been looked at.
         let all_seen = self.pending_after.is_none() || self.transfers.hopeful() >= limits.transfers;
         let may_displace = self.plan.is_empty() && all_seen;
-        if may_displace {
-            self.plan = core::mem::take(&mut self.displacing);
-        }
         let mut batch = Batch::default();
         for _ in 0..limits.plan_paths {
             if batch.ops.len() >= limits.apply_ops {
                 break;
             }
-            let Some(path) = self.plan.pop_first() else { break };
+            let next = if may_displace { self.displacing.pop_first() } else { self.plan.pop_first() };
+            let Some(path) = next else { break };
             match self.plan_path(&path, may_displace, &mut batch, cx, index)? {
                 Outcome::Settled => self.settled(&path, index)?,
                 Outcome::Displaces => drop(self.displacing.insert(path)),
@@ -66,7 +64,8 @@ impl Folder {
                 Outcome::Later => {}
             }
         }
-        cx.more |= !self.plan.is_empty() || !self.displacing.is_empty() && !may_displace;
+        let is_walking = self.pending_after.is_some() && self.transfers.hopeful() < limits.transfers;
+        cx.more |= !self.plan.is_empty() || !self.displacing.is_empty() || is_walking;
         if batch.ops.is_empty() {
             return Ok(());
         }

@@ -61,7 +61,11 @@ impl Folder {
         }
         while let Some(path) = self.hints.pop_due(now) {
             self.hinted_since.remove(&path);
-            self.suspects.insert(path, true);
+            // A file that is being written is read again when its pause is over, however often it is named meanwhile.
+            let is_busy = self.trouble.get(&path).is_some_and(|t| t.error.kind == ItemErrorKind::Busy);
+            if !is_busy || self.retries.get(&path).is_none() {
+                self.suspects.insert(path, true);
+            }
         }
         while let Some(path) = self.retries.pop_due(now) {
             self.suspects.entry(path.clone()).or_insert(false);
@@ -87,7 +91,7 @@ impl Folder {
         }
         let id = cx.start(Effect::Scan(self.id()));
         cx.emit(Output::Scan { scan: id, folder: self.id(), within: within.clone() });
-        self.scan = Some(Scan { id, within, partial: false });
+        self.scan = Some(Scan { id, within });
     }
 
     /// Starts one probe if there is something to look at. Returns whether it did.
@@ -175,9 +179,6 @@ impl Folder {
 
     /// A directory could not be read.
     pub(crate) fn unlisted(&mut self, dir: &DirPath, error: ItemError, cx: &mut Context) {
-        if let Some(scan) = &mut self.scan {
-            scan.partial = true;
-        }
         match dir.as_path() {
             Some(path) => self.fail_from_disk(&path.clone(), error, cx),
             None => self.set_root(Err(error), cx),
@@ -187,7 +188,7 @@ impl Folder {
     /// A walk has ended.
     pub(crate) fn scanned(&mut self, id: EffectId, outcome: Result<(), ItemError>, cx: &mut Context) {
         let Some(scan) = self.scan.take_if(|s| s.id == id) else { return };
-        if outcome.is_ok() && scan.within.is_none() && !scan.partial && !self.state.scanned {
+        if outcome.is_ok() && scan.within.is_none() && !self.state.scanned {
             self.first_scan_ends = true;
         }
         self.set_root(outcome, cx);
@@ -219,10 +220,12 @@ impl Folder {
         let is_gone = |(_, answer): &(RelPath, Result<Seen, ItemError>)| matches!(answer, Ok(Seen::Absent));
         let (gone, here): (Vec<_>, Vec<_>) = paths.into_iter().zip(answers).partition(is_gone);
         for (path, answer) in here.into_iter().chain(gone) {
-            let deep = self.deep.remove(&path);
+            let mut deep = self.deep.remove(&path);
             match answer {
                 Ok(seen) => {
                     if self.trouble.get(&path).is_some_and(|t| t.from_disk) {
+                        // It may be what is in it that could not be read.
+                        deep = true;
                         self.recovered(&path);
                     }
                     if deep && matches!(seen, Seen::Dir(_)) {
@@ -230,7 +233,10 @@ impl Folder {
                     }
                     self.seen(&path, &seen, cx, index)?;
                 }
-                Err(error) => self.fail_from_disk(&path, error, cx),
+                Err(error) => {
+                    self.missing.remove(&path);
+                    self.fail_from_disk(&path, error, cx);
+                }
             }
             self.unlock(&path);
         }

@@ -4,7 +4,7 @@ use super::Folder;
 use crate::context::{Context, Effect, Fetch, Fetching};
 use crate::error::{FetchError, ItemError};
 use crate::id::{ContentId, DeviceId};
-use crate::index::{Index, MemberState};
+use crate::index::{Index, MAX_MISSES, MemberState};
 use crate::input::{CopyError, FetchFailure};
 use crate::output::{Event, Output};
 use crate::path::RelPath;
@@ -26,8 +26,8 @@ const BAD_PAUSE: Duration = Duration::from_secs(60);
 const SALVAGE_PAUSE: Duration = Duration::from_secs(15);
 /// Contents that one search of the trash is for.
 const SALVAGE_LIMIT: usize = 1_000;
-/// Contents that a device says it misses: they travel in its member's record.
-const MISSES_LIMIT: usize = 256;
+/// Missing contents looked at in one step.
+const MISSING_LIMIT: usize = 4_096;
 
 impl Folder {
     /// Whether `content` is staged; if not, it is on its way from now on.
@@ -180,7 +180,7 @@ impl Folder {
     pub(super) fn face_loss<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         let me = cx.config.device;
         let Some(mut member) = self.members.get(&me).cloned() else { return Ok(()) };
-        let missing: Vec<_> = self.transfers.missing(MISSES_LIMIT).map(|(c, paths)| (c, paths.clone())).collect();
+        let missing: Vec<_> = self.transfers.missing(MISSING_LIMIT).map(|(c, paths)| (c, paths.clone())).collect();
         let mut misses = BTreeSet::new();
         let mut own = Vec::new();
         for (content, paths) in missing {
@@ -188,7 +188,8 @@ impl Folder {
                 let Wanted::Present { dot: Some(dot), .. } = self.wanted(&path, index)? else { continue };
                 let maker = self.members.iter().find(|(_, m)| m.actors.contains(&dot.actor));
                 let is_own = maker.is_some_and(|(device, _)| *device == me);
-                if is_own || maker.is_some_and(|(_, m)| m.misses.contains(&content)) {
+                let is_spoken_of = is_own || maker.is_some_and(|(_, m)| m.misses.contains(&content));
+                if is_spoken_of && misses.len() < MAX_MISSES {
                     misses.insert(content);
                 }
                 own.extend(is_own.then_some((content, path, dot)));

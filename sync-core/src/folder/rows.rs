@@ -13,7 +13,7 @@ use crate::path::RelPath;
 use crate::plan::Wanted;
 use crate::time::WallTime;
 use crate::wire::WireRow;
-use alloc::{format, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
 
 /// Above this many losers the oldest are settled, so that a row stays small.
 const MAX_LOSERS: usize = 16;
@@ -152,7 +152,9 @@ impl Folder {
         let losers = if had_name { self.held_copies(path, index)? } else { Vec::new() };
         let dot = self.next_dot();
         row.write(dot, Body::Tomb, saw, cx.at.wall, cx.at.wall);
-        losers.iter().for_each(|(_, loser)| row.take_out(loser.dot));
+        for (_, loser) in &losers {
+            self.take_out(path, &mut row, loser.dot, index)?;
+        }
         self.put(&Key::Path(path.clone()), &row, index)?;
         self.after_row(path, &row, cx, index)?;
         // Another version may come into its own.
@@ -207,8 +209,11 @@ impl Folder {
         if !row.siblings.contains_key(&loser) || main == Some(loser) {
             return Ok(());
         }
+        let prev = row.siblings.get(&loser).map_or([0; 8], |v| v.body.content_prefix());
+        let stamp = row.siblings.get(&loser).map_or(cx.at.wall, |v| WallTime(v.stamp.0.saturating_add(1)));
+        self.take_out(source, &mut row, loser, index)?;
         let dot = self.next_dot();
-        row.write(dot, Body::Tomb, Some(loser), cx.at.wall, cx.at.wall);
+        row.settle(dot, Value { body: Body::Tomb, prev, stamp }, &[]);
         self.put(&Key::Path(source.clone()), &row, index)?;
         self.place_copies(source, index)?;
         cx.audit(index, "conflict-settled", format!("folder {}: {}", self.state.name, source.display()))?;
@@ -235,6 +240,23 @@ impl Folder {
         let detail = format!("folder {}: no device has the bytes of a version of {}", self.state.name, path.display());
         cx.audit(index, "version-lost", detail)?;
         self.mark(path, index)
+    }
+
+    /// Takes a shown version out of a row, with what it hid there: whatever would show only now that it is gone.
+    fn take_out<I: Index>(&self, path: &RelPath, row: &mut Row, dot: Dot, index: &mut I) -> Result<(), I::Error> {
+        let shown = |p: &Projection| -> BTreeSet<Dot> {
+            let main = p.main.as_ref().and_then(|(dot, _)| *dot);
+            p.losers.iter().map(|l| l.dot).chain(main).collect()
+        };
+        let before = shown(&self.projection(path, row, index)?);
+        row.siblings.remove(&dot);
+        loop {
+            let hidden: Vec<Dot> = shown(&self.projection(path, row, index)?).difference(&before).copied().collect();
+            if hidden.is_empty() {
+                return Ok(());
+            }
+            hidden.iter().for_each(|dot| drop(row.siblings.remove(dot)));
+        }
     }
 
     /// A write or a deletion below a directory that the rows do not show brings the directory back.
@@ -272,8 +294,10 @@ impl Folder {
         index: &mut I,
     ) -> Result<Arrival, I::Error> {
         let mut arrival = Arrival::default();
-        for WireRow { key, row: mut theirs } in rows {
-            self.refuse_removed(&mut theirs);
+        for WireRow { key, row: theirs } in rows {
+            if !theirs.fits(&key) {
+                continue;
+            }
             let mine = index.row(self.id(), &key)?;
             let absent = Row::default();
             let merged = merge(mine.as_ref().unwrap_or(&absent), &self.state.knowledge, &theirs, known);
@@ -324,33 +348,18 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         for key in keys {
+            // Reserved records are never deleted.
+            let Key::Path(path) = &key else { continue };
             let Some(mine) = index.row(self.id(), &key)? else { continue };
             let merged = merge(&mine, &self.state.knowledge, &Row::default(), known);
             if !merged.mine_changed {
                 continue;
             }
             self.put(&key, &merged.row, index)?;
-            if let Key::Path(path) = &key {
-                self.after_row(path, &merged.row, cx, index)?;
-                self.mark(path, index)?;
-            }
+            self.after_row(path, &merged.row, cx, index)?;
+            self.mark(path, index)?;
         }
         Ok(())
-    }
-
-    /// Writes of a removed device beyond its removal do not count.
-    fn refuse_removed(&self, row: &mut Row) {
-        let limits: Vec<_> = self
-            .members
-            .values()
-            .filter_map(|m| match &m.state {
-                MemberState::Removed { limit } => Some(limit),
-                MemberState::Active | MemberState::Retired => None,
-            })
-            .collect();
-        if !limits.is_empty() {
-            row.siblings.retain(|dot, _| limits.iter().all(|l| l.get(&dot.actor).is_none_or(|seq| dot.seq <= *seq)));
-        }
     }
 
     fn tell_conflict<I: Index>(
@@ -429,10 +438,17 @@ impl Folder {
         let mut losers: Vec<(WallTime, Dot)> = self.copies.of(path).map(|l| (l.value.stamp, l.dot)).collect();
         losers.sort_unstable();
         let extra = losers.len().saturating_sub(MAX_LOSERS);
-        for (_, dot) in losers.into_iter().take(extra) {
-            self.settle_loser(path, dot, cx, index)?;
+        if extra == 0 {
+            return Ok(());
         }
-        Ok(())
+        let oldest: Vec<Dot> = losers.into_iter().take(extra).map(|(_, dot)| dot).collect();
+        let mut row = self.row(path, index)?;
+        let (dot, stamp) = (self.next_dot(), newest_stamp(&row, cx.at.wall));
+        row.settle(dot, Value { body: Body::Tomb, prev: [0; 8], stamp }, &oldest);
+        self.put(&Key::Path(path.clone()), &row, index)?;
+        self.place_copies(path, index)?;
+        let detail = format!("folder {}: {extra} of the oldest versions of {}", self.state.name, path.display());
+        cx.audit(index, "conflict-settled", detail)
     }
 
     /// The folder's conflicts, by path.

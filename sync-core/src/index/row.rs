@@ -10,6 +10,12 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 /// Most siblings a row may arrive with.
 pub const MAX_SIBLINGS: usize = 1_024;
+/// Longest target of a symbolic link, bytes: that of Linux.
+const MAX_TARGET: usize = 4_096;
+/// Longest name of a member, bytes.
+const MAX_MEMBER_NAME: usize = 1_024;
+/// Most contents that a member's record names as missed.
+pub(crate) const MAX_MISSES: usize = 256;
 /// First byte of a stored key that is no path: paths cannot hold NUL.
 const RESERVED: u8 = 0;
 /// Second byte of a member's key.
@@ -131,6 +137,15 @@ impl Body {
         }
     }
 
+    /// Whether what is of free length in it is within bounds, so that rows fit into frames.
+    fn is_bounded(&self) -> bool {
+        match self {
+            Self::Symlink { target } => target.len() <= MAX_TARGET,
+            Self::Member(m) => m.name.len() <= MAX_MEMBER_NAME && m.misses.len() <= MAX_MISSES,
+            Self::Dir { .. } | Self::File { .. } | Self::Tomb | Self::Policy(_) => true,
+        }
+    }
+
     /// Whether the entry exists.
     pub fn is_live(&self) -> bool {
         !matches!(self, Self::Tomb)
@@ -196,10 +211,10 @@ pub enum MemberState {
     /// Syncs if it comes, but nobody waits for it.
     #[n(1)]
     Retired,
-    /// Refused; of its writes only those within `limit` count.
+    /// Refused.
     #[n(2)]
     Removed {
-        /// The dots of its actors that were known when it was removed.
+        /// The dots of its actors that were known when it was removed: what came later came by way of other members.
         #[n(0)]
         limit: BTreeMap<Actor, u64>,
     },
@@ -249,11 +264,14 @@ impl Row {
         self.siblings.insert(dot, value);
     }
 
-    /// Takes out a version that goes on elsewhere, with what it hid here.
-    pub fn take_out(&mut self, dot: Dot) {
-        if let Some(gone) = self.siblings.remove(&dot) {
-            self.siblings.retain(|_, v| !v.body.same_content(&gone.body) && !gone.succeeds(v));
-        }
+    /// Whether every version here is of the kind that `key` is about.
+    pub fn fits(&self, key: &Key) -> bool {
+        self.siblings.values().all(|v| match v.body {
+            Body::Dir { .. } | Body::File { .. } | Body::Symlink { .. } => key.as_path().is_some(),
+            Body::Member(_) => matches!(key, Key::Member(_)),
+            Body::Policy(_) => *key == Key::Policy,
+            Body::Tomb => true,
+        })
     }
 
     /// Writes at `dot` a version that replaces all of `replaced`: how a person settles a conflict.
@@ -312,6 +330,9 @@ impl<'b, C> Decode<'b, C> for Row {
         }
         let row = Self { ctx: Vector::decode(d, c)?, siblings: BTreeMap::decode(d, c)?, noskip: d.bool()? };
         (3..fields).try_for_each(|_| d.skip())?;
+        if row.siblings.values().any(|v| !v.body.is_bounded()) {
+            return Err(decode::Error::message("a version's text is too long"));
+        }
         if row.siblings.len() > MAX_SIBLINGS || row.siblings.keys().any(|dot| !row.ctx.contains(*dot)) {
             return Err(decode::Error::message("a row's context holds its siblings, 1024 at most"));
         }

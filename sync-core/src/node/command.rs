@@ -48,8 +48,14 @@ impl Node {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let stops = matches!(command, Command::Shutdown);
+        let is_change = !matches!(
+            command,
+            Command::Audit { .. } | Command::Audits(_) | Command::Why(..) | Command::Conflicts(_) | Command::Shutdown
+        );
         let answer = self.carry_out(command, index)?;
-        index.make_durable()?;
+        if is_change {
+            index.make_durable()?;
+        }
         self.cx.emit(Output::Reply { request, answer });
         if stops {
             self.say_goodbye();
@@ -81,6 +87,7 @@ impl Node {
                     return refused("no such folder");
                 }
                 index.remove_folder(folder)?;
+                self.cx.forget_effects(folder);
                 self.cx.emit(Output::CloseFolder { folder });
                 self.drop_exchanges(folder);
             }

@@ -56,7 +56,10 @@ impl Node {
         if l.early.len() >= MAX_EARLY {
             return self.misbehaved(link, "too many offers before the hello", index);
         }
-        l.early.insert(offer.folder, offer);
+        // Of a folder that is not here only the name is kept: it is declined after the hello.
+        let is_shared = self.folders.get(&offer.folder).is_some_and(|f| f.has_member(l.device));
+        let nothing = || FolderOffer { knowledge: Vector::default(), applied: Vector::default(), ..offer };
+        l.early.insert(offer.folder, if is_shared { offer } else { nothing() });
         Ok(())
     }
 
@@ -89,7 +92,7 @@ impl Node {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let Some(f) = self.folders.get_mut(&offer.folder).filter(|f| f.has_member(device)) else {
-            self.say(link, Lane::Control, &Message::FolderGone(offer.folder));
+            self.say(link, Lane::Index, &Message::FolderGone(offer.folder));
             return Ok(());
         };
         if !f.is_open {
@@ -218,7 +221,7 @@ impl Node {
         if caught.knowledge.seq(f.state.actor) > f.state.seq {
             return self.begin_again(caught.folder, index);
         }
-        (incoming.caught, incoming.by_rev) = (true, true);
+        (incoming.caught, incoming.by_rev, incoming.listed) = (true, true, true);
 
         if let Some(outgoing) = &mut exchange.outgoing {
             outgoing.receiver_knows.join(&caught.knowledge);

@@ -92,7 +92,12 @@ impl Node {
         content: ContentId,
         index: &mut I,
     ) -> Result<Option<Source>, I::Error> {
-        let holder = index.holders(content, HOLDERS)?.into_iter().find(|(f, ..)| *f == folder);
+        let here = |(f, ..): &(FolderId, _, _)| *f == folder;
+        let mut holder = index.holders(content, HOLDERS)?.into_iter().find(here);
+        if holder.is_none() {
+            // Other folders may have so many that this one's come later.
+            holder = index.holders(content, usize::MAX)?.into_iter().find(here);
+        }
         Ok(holder.map(|(folder, path, base)| Source { folder, path, expect: base.stat, content }))
     }
 }

@@ -211,7 +211,7 @@ impl Node {
         };
         match (lane, ready, message) {
             (Lane::Control, false, Message::Hello(hello)) => self.hello(link, device, hello, index),
-            (Lane::Control, true, Message::FolderGone(folder)) => {
+            (Lane::Index, true, Message::FolderGone(folder)) => {
                 if let Some(l) = self.links.get_mut(&link) {
                     l.exchanges.remove(&folder);
                     l.declined.insert(folder);

@@ -8,7 +8,7 @@ use crate::index::Staged;
 use crate::path::RelPath;
 use crate::time::Instant;
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
-use core::ops::Range;
+use core::ops::{Bound, Range};
 
 /// Bad hashes from one device after which it is left alone for that content.
 const MAX_BAD: u8 = 2;
@@ -189,6 +189,8 @@ pub struct Transfers {
     all: BTreeMap<ContentId, Transfer>,
     /// Contents that some device lacks, or sent wrong bytes for.
     doubtful: BTreeSet<ContentId>,
+    /// The last content that the trash was searched for: the next search goes on after it.
+    salvaged: Option<ContentId>,
     /// Small contents that wait to be asked for, oldest first.
     small: BTreeSet<(u64, ContentId)>,
     /// Large contents that are not staged whole, oldest first.
@@ -403,13 +405,16 @@ impl Transfers {
             State::Busy(_) | State::Written(_) | State::Ready => false,
         };
         let mut out = Vec::new();
-        for content in &self.doubtful {
+        let after = self.salvaged.take();
+        let rest = self.doubtful.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        for content in rest {
             let t = self.all.get_mut(content).filter(|t| !t.lacking.is_empty() && rests(t));
             if let Some(t) = t.filter(|_| out.len() < limit) {
                 t.salvaging = true;
                 out.push((*content, t.size));
             }
         }
+        self.salvaged = out.last().map(|(content, _)| *content).filter(|_| out.len() == limit);
         out
     }
 
