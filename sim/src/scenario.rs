@@ -54,6 +54,8 @@ pub struct Scenario {
     pub meddling: bool,
     /// Largest file, bytes.
     pub largest: u64,
+    /// Whether the largest version wins, rather than the newest.
+    pub by_size: bool,
 }
 
 impl Scenario {
@@ -111,6 +113,7 @@ impl Scenario {
             limits
         };
         let meddling = dice.percent(50);
-        Self { hosts, mesh, rounds, edits, unrest, faults, limits, meddling, largest }
+        let by_size = dice.percent(20);
+        Self { hosts, mesh, rounds, edits, unrest, faults, limits, meddling, largest, by_size }
     }
 }

@@ -13,7 +13,7 @@ use crate::scenario::{Faults, Scenario};
 use crate::user::{Desk, User};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_core::id::{AskId, EffectId, PublicKey, RequestId};
-use sync_core::index::Index;
+use sync_core::index::{Index, PolicyChoice};
 use sync_core::input::{Hint, Lane};
 use sync_core::output::Answer;
 use sync_core::{
@@ -228,6 +228,9 @@ impl World {
         }
         // Pairing is a conversation of people: it is over before trouble begins.
         self.run_until(self.now + 4_000_000);
+        if self.scenario.by_size {
+            self.request(0, Command::SetPolicy(FOLDER, PolicyChoice::Largest));
+        }
     }
 
     fn pair(&mut self, a: usize, b: usize) {

@@ -37,6 +37,8 @@ pub(crate) struct Planned {
     pub(crate) places: Option<ContentId>,
     /// Whether something was there before.
     pub(crate) replaces: bool,
+    /// The content that goes to the trash.
+    pub(crate) trashes: Option<ContentId>,
 }
 
 /// A request to a peer under way.

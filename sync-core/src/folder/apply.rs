@@ -174,7 +174,8 @@ impl Folder {
         // A directory in the way goes first; what is wanted in its place is planned again after that.
         let wanted = if make == Make::Absent { Wanted::Absent } else { wanted };
         batch.ops.push(Op { path: path.clone(), expect, make });
-        batch.planned.push(Planned { path: path.clone(), wanted, places, replaces: base.is_some() });
+        let trashes = base.as_ref().and_then(Base::content).filter(|_| takes_bytes);
+        batch.planned.push(Planned { path: path.clone(), wanted, places, replaces: base.is_some(), trashes });
         Ok(Outcome::Added)
     }
 
@@ -260,10 +261,12 @@ impl Folder {
     }
 
     fn done<I: Index>(&mut self, p: Planned, done: Done, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        let Planned { path, wanted, places: _, replaces } = p;
+        let Planned { path, wanted, places: _, replaces, trashes } = p;
         match (done, wanted) {
             (Done::Made(stat), wanted) => {
                 cx.counters.applied += 1;
+                // It can be had from there.
+                trashes.into_iter().for_each(|content| self.transfers.found(content));
                 match (stat, wanted) {
                     (Some(stat), Wanted::Present { dot, body }) => {
                         if let Body::File { content, .. } = &body {

@@ -141,8 +141,11 @@ impl Folder {
                 for content in contents.iter().copied() {
                     // A first copy from the tree may have failed, or it has come there by another way.
                     let is_needed = self.transfers.needs(content) && !found.contains(&content);
-                    let is_here = is_needed && self.copy_locally(content, cx, index)?;
-                    self.transfers.salvaged(content, is_needed && !is_here);
+                    if is_needed {
+                        self.copy_locally(content, cx, index)?;
+                    }
+                    let is_missing = is_needed && index.holders(content, 1)?.is_empty();
+                    self.transfers.salvaged(content, is_missing);
                 }
                 self.face_loss(cx, index)?;
                 for content in found.into_iter().filter(|content| contents.contains(content)) {

@@ -425,6 +425,13 @@ impl Transfers {
         }
     }
 
+    /// `content` is on this device after all.
+    pub fn found(&mut self, content: ContentId) {
+        if let Some(t) = self.all.get_mut(&content) {
+            t.missing = false;
+        }
+    }
+
     /// Whether `content` is wanted and was found nowhere on this device, the trash included.
     pub fn is_missing(&self, content: ContentId) -> bool {
         self.all.get(&content).is_some_and(|t| t.missing)
