@@ -36,7 +36,8 @@ pub struct DataLane {
     open: Arc<Mutex<OpenFiles>>,
 }
 
-type OpenFiles = BTreeMap<(FolderId, ContentId), Arc<StageFile>>;
+/// Each behind a lock of its own, for as long as it is being opened.
+type OpenFiles = BTreeMap<(FolderId, ContentId), Arc<Mutex<Option<Arc<StageFile>>>>>;
 
 /// A range of a large content to be fetched.
 #[derive(Debug)]
@@ -183,16 +184,19 @@ impl DataLane {
     }
 
     fn stage_file(&self, fetch: &RangeFetch) -> Result<Arc<StageFile>, sync_core::ItemError> {
-        let key = (fetch.folder, fetch.content);
-        let open = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.entry((fetch.folder, fetch.content)).or_default().clone()
+        };
+        // One at a time opens it: what another one makes and gives up would be taken for the file.
+        let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was unlinked meanwhile would take the bytes with it.
-        let held = open().get(&key).filter(|file| file.is_linked()).cloned();
-        if let Some(file) = held {
-            return Ok(file);
+        if let Some(file) = held.as_ref().filter(|file| file.is_linked()) {
+            return Ok(file.clone());
         }
         let root = self.folders.root(fetch.folder)?;
         let file = Arc::new(StageFile::open(&root, fetch.content, fetch.size)?);
-        open().insert(key, file.clone());
+        *held = Some(file.clone());
         Ok(file)
     }
 

@@ -341,7 +341,7 @@ impl Folder {
         let Some(content) = self.current(attempt) else { return Ok(()) };
         let size = self.transfers.get(content).map_or(0, |t| t.size);
         let Some(ranges) = self.transfers.ranges_mut(content) else { return Ok(()) };
-        if let Some(record) = ranges.end_seal(content, size, outcome.is_ok(), cx.now()) {
+        if let Some(record) = ranges.end_seal(content, size, outcome.is_ok()) {
             index.put_staged(self.id(), &record)?;
             self.staged.insert(content, record);
         }

@@ -146,10 +146,13 @@ impl Ranges {
     }
 
     /// A seal ended. Returns the record that a restart resumes from, if it succeeded.
-    pub fn end_seal(&mut self, content: ContentId, size: u64, ok: bool, now: Instant) -> Option<Staged> {
+    pub fn end_seal(&mut self, content: ContentId, size: u64, ok: bool) -> Option<Staged> {
         let written = self.sealing.take()?;
         if !ok {
-            self.unsealed_since = Some(now);
+            // What could not be made durable may be gone, even where it can still be read.
+            self.written = self.sealed.clone();
+            self.written_bytes = self.sealed_bytes;
+            self.ask_again();
             return None;
         }
         self.sealed_bytes = written.iter().map(|i| self.list.chunk_len(i)).sum();
@@ -195,8 +198,20 @@ mod tests {
         ranges.arrived(0..2, 2, Instant(0));
         assert_eq!(ranges.ask(20, 30), None, "written is not durable");
         ranges.begin_seal();
-        ranges.end_seal(ContentId([0; 32]), 60, true, Instant(1));
+        ranges.end_seal(ContentId([0; 32]), 60, true);
         assert_eq!(ranges.ask(20, 30), Some((4..6, 40)));
+    }
+
+    #[test]
+    fn what_could_not_be_made_durable_is_asked_for_again() {
+        let mut ranges = Ranges::new(list(&[10; 3]), &[0b1], None);
+        assert_eq!(ranges.ask(100, 1_000), Some((1..3, 10)));
+        ranges.arrived(1..3, 2, Instant(0));
+        assert!(ranges.is_complete());
+        ranges.begin_seal();
+        assert_eq!(ranges.end_seal(ContentId([0; 32]), 30, false), None);
+        assert_eq!((ranges.is_complete(), ranges.written_bytes()), (false, 10));
+        assert_eq!(ranges.ask(100, 1_000), Some((1..3, 10)));
     }
 
     #[test]
@@ -208,7 +223,7 @@ mod tests {
         ranges.begin_seal();
         ranges.ask(10, 1_000);
         ranges.arrived(1..2, 1, Instant(6));
-        let staged = ranges.end_seal(ContentId([0; 32]), 30, true, Instant(7)).unwrap();
+        let staged = ranges.end_seal(ContentId([0; 32]), 30, true).unwrap();
         assert_eq!(staged.sealed, [0b1]);
         let resumed = Ranges::new(staged.list, &staged.sealed, None);
         assert_eq!((resumed.resumed_bytes, resumed.written_bytes()), (10, 10));
