@@ -81,7 +81,7 @@ fn fetch_whole(mut ranges: Ranges, limits: &Limits) -> u64 {
         ranges.arrived(range.clone(), range.len(), at);
         if ranges.seal_due(limits.unsealed_bytes, limits.unsealed_for).is_some_and(|due| due <= at) {
             ranges.begin_seal();
-            ranges.end_seal(content(1), 1, true, at);
+            ranges.end_seal(content(1), 1, true);
         }
     }
     ranges.written_bytes()

@@ -26,7 +26,7 @@ use std::time::Duration;
 use sync_core::input::Hint;
 use sync_core::output::{Answer, Refusal};
 use sync_core::status::Status;
-use sync_core::{Command, Config, FolderId, Input, Limits};
+use sync_core::{Command, Config, DeviceId, FolderId, Input, Limits};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -103,6 +103,8 @@ struct Daemon {
     folders: Folders,
     status: watch::Receiver<Arc<Status>>,
     name: String,
+    home: PathBuf,
+    device: DeviceId,
 }
 
 async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Status>>)) -> anyhow::Result<ExitCode> {
@@ -171,6 +173,8 @@ async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Stat
         folders,
         status: status.clone(),
         name,
+        device: identity.device_id(),
+        home,
     });
     tracing::info!(listen = %network.listen_addr(), device = identity.device_id().short(), name = daemon.name, "up");
 
@@ -262,12 +266,22 @@ impl Daemon {
     async fn answer(self: Arc<Self>, request: DaemonRequest) {
         // A caller that has gone away needs no answer.
         match request {
+            DaemonRequest::Core { command: Command::RenameDevice(device, name), reply } if device == self.device => {
+                drop(reply.send(self.rename(name).await));
+            }
             DaemonRequest::Core { command, reply } => drop(reply.send(self.command(command).await)),
             DaemonRequest::Invite { folder, reply } => drop(reply.send(self.invite(folder))),
             DaemonRequest::Join { code, path, at, reply } => drop(reply.send(self.join(&code, &path, &at).await)),
             DaemonRequest::ShareFolder { path, name, reply } => drop(reply.send(self.share(&path, name).await)),
             DaemonRequest::Shutdown => self.begin_stop(),
         }
+    }
+
+    /// Goes by another name from now on.
+    async fn rename(&self, name: String) -> Result<Answer, Refusal> {
+        let file = self.home.join(NAME_FILE);
+        std::fs::write(&file, &name).map_err(|e| refusal(&format!("cannot write {}: {e}", file.display())))?;
+        self.command(Command::RenameDevice(self.device, name)).await
     }
 
     /// The folder shared at exactly `path`.

@@ -282,14 +282,21 @@ impl Folder {
 
     /// The snapshot for `status`. `totals` are files and bytes on this disk.
     pub(crate) fn status(&self, totals: (u64, u64)) -> FolderStatus {
-        let of_root = self.root_error.iter().map(|(error, _)| (String::new(), error));
-        let of_items = self.trouble.iter().map(|(path, t)| (path.display(), &t.error));
-        let errors = of_root.chain(of_items).take(SHOWN_ERRORS);
+        let of_root = self.root_error.iter().map(|(error, _)| (&[][..], error));
+        let of_items = self.trouble.iter().map(|(path, t)| (path.as_bytes(), &t.error));
+        let item = |(path, error): (&[u8], &ItemError)| ItemStatus {
+            path: String::from_utf8_lossy(path).into_owned(),
+            path_bytes: path.into(),
+            error: error.clone(),
+            remedy: error.kind.remedy(),
+        };
+        let errors = of_root.chain(of_items).take(SHOWN_ERRORS).map(item).collect();
         let outstanding = |t: &crate::transfer::Transfer| t.size.saturating_sub(t.progress().0);
         FolderStatus {
             id: self.id(),
             name: self.state.name.clone(),
             path: String::from_utf8_lossy(&self.state.root).into_owned(),
+            path_bytes: self.state.root.clone(),
             mode: "send-receive",
             state: self.state_name(),
             files: totals.0,
@@ -297,9 +304,7 @@ impl Folder {
             need_files: self.pending_count,
             need_bytes: self.transfers.iter().map(|(_, t)| outstanding(t)).sum(),
             conflicts: self.copies.len() as u64,
-            errors: errors
-                .map(|(path, error)| ItemStatus { path, error: error.clone(), remedy: error.kind.remedy() })
-                .collect(),
+            errors,
             members: self.members.keys().filter(|d| self.has_member(**d)).copied().collect(),
         }
     }

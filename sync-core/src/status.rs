@@ -2,7 +2,7 @@
 
 use crate::error::ItemError;
 use crate::id::{ContentId, DeviceId, FolderId};
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use serde::Serialize;
 
 /// The state of the whole node.
@@ -44,6 +44,9 @@ pub struct FolderStatus {
     pub name: String,
     /// Its root, lossy where it is not UTF-8.
     pub path: String,
+    /// Its root.
+    #[serde(skip)]
+    pub path_bytes: Box<[u8]>,
     /// How it takes part: `send-receive`.
     pub mode: &'static str,
     /// `scanning`, `syncing`, `idle`, `paused` or `error`.
@@ -69,6 +72,9 @@ pub struct FolderStatus {
 pub struct ItemStatus {
     /// Which, lossy where it is not UTF-8; empty for the folder itself.
     pub path: String,
+    /// Which.
+    #[serde(skip)]
+    pub path_bytes: Box<[u8]>,
     /// What happened.
     #[serde(flatten)]
     pub error: ItemError,

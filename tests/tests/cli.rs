@@ -5,6 +5,7 @@
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tests::tree::write;
@@ -122,6 +123,21 @@ fn up_with_a_path_that_is_shared_already_is_no_error() {
     a.terminate();
     a.up();
     assert_eq!(a.folder()["id"], id);
+}
+
+#[test]
+fn a_root_that_is_no_text_is_named_by_its_bytes_as_well() {
+    let lab = lab();
+    let mut a = Daemon::new(&lab, "a");
+    a.root = a.root.join(OsStr::from_bytes(b"r\xff"));
+    write(&a.root.join("file"), "file");
+    a.up();
+    assert!(a.folder()["path_base64"].is_string(), "{}", a.folder());
+    let file = a.root.join("file");
+    lab.wait_for("the file is known", || {
+        let why = a.cli_os(&[OsStr::new("why"), file.as_os_str()]);
+        if why.code == 0 { Ok(()) } else { Err(format!("{why:?}")) }
+    });
 }
 
 #[test]
@@ -328,10 +344,9 @@ fn a_device_can_be_given_another_name() {
     let pair = pair(&lab);
     pair.a.cli(&["device", "rename", "b", "the other one"]).yes();
     assert_eq!(pair.a.status()["peers"][0]["name"], "the other one");
-    lab.wait_for("it says so itself", || match pair.b.status()["device"]["name"].as_str() {
-        Some(name) if !name.is_empty() => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    let id = pair.b.id();
+    pair.b.cli(&["device", "rename", &id, "desk"]).yes();
+    assert_eq!(pair.b.status()["device"]["name"], "desk");
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn some_status() -> Status {
         id: FOLDER,
         name: "photos".to_owned(),
         path: "/srv/photos".to_owned(),
+        path_bytes: b"/srv/photos"[..].into(),
         mode: "send-receive",
         state: "syncing",
         files: 3,

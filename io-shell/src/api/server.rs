@@ -163,8 +163,17 @@ fn absolute(path: &JsonPath) -> Result<PathBuf, Problem> {
     if path.is_absolute() { Ok(path) } else { Err(Problem::Bad(format!("'{}' is no absolute path", path.display()))) }
 }
 
-async fn status(State(api): State<Api>) -> Response {
-    Json(&*api.snapshot()).into_response()
+async fn status(State(api): State<Api>) -> Outcome {
+    let status = api.snapshot();
+    let mut object = serde_json::to_value(&*status).map_err(|_| Problem::Mismatch)?;
+    for (i, folder) in status.folders.iter().enumerate() {
+        let of_folder = &mut object["folders"][i];
+        set_path(of_folder, JsonPath::from(&*folder.path_bytes));
+        for (j, item) in folder.errors.iter().enumerate() {
+            set_path(&mut of_folder["errors"][j], JsonPath::from(&*item.path_bytes));
+        }
+    }
+    Ok(Json(object))
 }
 
 #[derive(Deserialize)]
@@ -365,11 +374,15 @@ fn why_json(folder: FolderId, why: &Why) -> Value {
 
 /// The object with the path's one or two fields in it.
 fn with_path(mut object: Value, path: JsonPath) -> Value {
+    set_path(&mut object, path);
+    object
+}
+
+fn set_path(object: &mut Value, path: JsonPath) {
     object["path"] = Value::String(path.path);
     if let Some(base64) = path.path_base64 {
         object["path_base64"] = Value::String(base64);
     }
-    object
 }
 
 #[derive(Deserialize)]

@@ -114,6 +114,11 @@ impl Node {
                 self.change_member(device, index, |m, _| m.state = MemberState::Retired)?;
                 self.cx.audit(index, "device-retired", format!("{device}"))?;
             }
+            Command::RenameDevice(device, name) if device == self.cx.config.device => {
+                self.cx.config.name = name;
+                let ids: Vec<FolderId> = self.folders.keys().copied().collect();
+                ids.into_iter().try_for_each(|id| self.write_own_record(id, index))?;
+            }
             Command::RenameDevice(device, name) => {
                 let Some(peer) = self.peers.get_mut(&device) else { return refused("no such device") };
                 peer.record.name.clone_from(&name);
