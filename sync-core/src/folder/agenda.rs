@@ -47,9 +47,16 @@ impl Agenda {
         Some(path)
     }
 
+    /// The first time of all.
+    pub(super) fn earliest(&self) -> Option<Instant> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
     /// The first time after `now`.
     pub(super) fn next_after(&self, now: Instant) -> Option<Instant> {
-        self.queue.iter().map(|(at, _)| *at).find(|at| *at > now)
+        // What is overdue may be many: it is passed over at once. No path sorts before this one.
+        let least = RelPath::new(&[1]).ok()?;
+        self.queue.range((Instant(now.0.saturating_add(1)), least)..).next().map(|(at, _)| *at)
     }
 
     /// Every path, by path.

@@ -100,14 +100,7 @@ impl Folder {
         let free = |path: &&RelPath| !self.locks.contains(*path);
         let mut paths: Vec<RelPath> = self.suspects.keys().filter(free).take(limit).cloned().collect();
         if paths.is_empty() {
-            let gone = |path: &&RelPath| self.may_be_gone(path, cx.now());
-            // Conflict copies first: what goes beside them may give their versions other names.
-            let copies = self.copies.paths().filter(|path| self.missing.get(path).is_some());
-            paths = copies.filter(gone).filter(free).take(limit).cloned().collect();
-            if paths.is_empty() {
-                // Backwards: what is in a directory before the directory.
-                paths = self.missing.paths().rev().filter(gone).filter(free).take(limit).cloned().collect();
-            }
+            paths = self.gone_paths(cx.now(), limit);
         }
         if paths.is_empty() {
             return Ok(false);
@@ -128,11 +121,29 @@ impl Folder {
         Ok(true)
     }
 
-    /// Whether a path that seems gone may be taken for deleted: what else is new has been seen, or takes too long.
-    fn may_be_gone(&self, path: &RelPath, now: Instant) -> bool {
+    /// Paths that seem gone and may be taken for deleted.
+    fn gone_paths(&self, now: Instant, limit: usize) -> Vec<RelPath> {
+        let is_quiet = self.is_quiet();
+        if !is_quiet && self.missing.earliest().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let is_gone = |path: &&RelPath| {
+            let is_due = |at: Instant| is_quiet || at <= now;
+            self.missing.get(path).is_some_and(is_due) && !self.locks.contains(*path)
+        };
+        // Conflict copies first: what goes beside them may give their versions other names.
+        let copies: Vec<RelPath> = self.copies.paths().filter(is_gone).take(limit).cloned().collect();
+        if !copies.is_empty() {
+            return copies;
+        }
+        // Backwards: what is in a directory before the directory.
+        self.missing.paths().rev().filter(is_gone).take(limit).cloned().collect()
+    }
+
+    /// Whether what else is new has been seen: then what seems gone was not moved.
+    fn is_quiet(&self) -> bool {
         let walked = self.scan.is_none() && self.scans_due.is_empty();
-        let quiet = walked && self.suspects.is_empty() && self.probes == 0 && self.hints.is_empty();
-        quiet || self.missing.get(path).is_some_and(|at| at <= now)
+        walked && self.suspects.is_empty() && self.probes == 0 && self.hints.is_empty()
     }
 
     /// Part of a directory: what differs from base is suspect.
@@ -256,7 +267,7 @@ impl Folder {
         if *seen == Seen::Absent && base.is_some() {
             // The other end of a move may not have been seen yet: look again when it has.
             self.missing.set_once(path.clone(), cx.now() + MOVE_WINDOW);
-            if !self.may_be_gone(path, cx.now()) {
+            if !self.is_quiet() && self.missing.get(path).is_none_or(|at| at > cx.now()) {
                 return Ok(());
             }
         }
