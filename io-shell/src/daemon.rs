@@ -269,6 +269,10 @@ impl Daemon {
             DaemonRequest::Core { command: Command::RenameDevice(device, name), reply } if device == self.device => {
                 drop(reply.send(self.rename(name).await));
             }
+            DaemonRequest::Core { command: Command::RemoveFolder(folder), reply } => {
+                self.invites.withdraw(folder);
+                drop(reply.send(self.command(Command::RemoveFolder(folder)).await));
+            }
             DaemonRequest::Core { command, reply } => drop(reply.send(self.command(command).await)),
             DaemonRequest::Invite { folder, reply } => drop(reply.send(self.invite(folder))),
             DaemonRequest::Join { code, path, at, reply } => drop(reply.send(self.join(&code, &path, &at).await)),

@@ -24,7 +24,11 @@ const MARKER_LIMIT: u64 = 256;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootError {
     /// The directory belongs to another folder.
-    #[error("'{}' already belongs to folder {other}: choose another directory, or remove that folder first", path.display())]
+    #[error(
+        "'{}' already belongs to folder {other}: choose another directory; if that folder is used no more, move '{}' away",
+        path.display(),
+        path.join(PRIVATE_DIR).display()
+    )]
     OtherFolder {
         /// The directory.
         path: PathBuf,

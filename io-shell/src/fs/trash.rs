@@ -183,7 +183,10 @@ pub fn purge_trash(root: &Root, max_age: Duration, max_bytes: u64, now: WallTime
             continue;
         }
         held = held.saturating_sub(batch.bytes());
-        freed += batch.remove(&dir).map_err(fail)?;
+        match batch.remove(&dir) {
+            Ok(bytes) => freed += bytes,
+            Err(errno) => tracing::warn!(slot = batch.name, %errno, "this trash could not be removed"),
+        }
     }
     Ok(freed)
 }
@@ -228,8 +231,11 @@ fn batches(root: &RootDir) -> Result<Vec<Batch>, Errno> {
         let Some(at) = name.split_once('-').and_then(|(ns, _)| ns.parse().ok()) else {
             continue;
         };
-        let fd = open_below(&trash, name.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let entries = read_batch(&fd, &name, WallTime(at), root.device())?;
+        let opened = open_below(&trash, name.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY);
+        let entries = opened.and_then(|fd| read_batch(&fd, &name, WallTime(at), root.device()));
+        let Ok(entries) = entries.inspect_err(|errno| tracing::warn!(name, %errno, "this trash cannot be read")) else {
+            continue;
+        };
         out.push(Batch { name, at: WallTime(at), entries });
     }
     out.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
