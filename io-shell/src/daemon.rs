@@ -159,11 +159,6 @@ async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Stat
     };
     let mut driving = tokio::spawn(driver.run());
 
-    let control = ControlListener::bind(&home).with_context(|| format!("cannot listen in home {}", home.display()))?;
-    let (requests_in, mut requests) = mpsc::channel(REQUESTS);
-    let handle = DaemonHandle { requests: requests_in, status: status.clone(), events };
-    let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(api::serve(control, handle, async move { drop(stopped.await) }));
     let daemon = Arc::new(Daemon {
         world,
         inbox,
@@ -178,7 +173,19 @@ async fn serve(config: UpConfig, show: impl AsyncFnOnce(watch::Receiver<Arc<Stat
     });
     tracing::info!(listen = %network.listen_addr(), device = identity.device_id().short(), name = daemon.name, "up");
 
-    if let Err(error) = first_folder(&daemon, path, folder_name, join).await {
+    // Whoever is answered finds the folder that is shared. Joining may take long, and is watched meanwhile.
+    let joins = join.is_some();
+    let mut outcome = if joins { Ok(()) } else { first_folder(&daemon, path.clone(), folder_name.clone(), None).await };
+    let control = ControlListener::bind(&daemon.home)
+        .with_context(|| format!("cannot listen in home {}", daemon.home.display()))?;
+    let (requests_in, mut requests) = mpsc::channel(REQUESTS);
+    let handle = DaemonHandle { requests: requests_in, status: status.clone(), events };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(api::serve(control, handle, async move { drop(stopped.await) }));
+    if joins {
+        outcome = first_folder(&daemon, path, folder_name, join).await;
+    }
+    if let Err(error) = outcome {
         daemon.command(Command::Shutdown).await.ok();
         network.close().await;
         finish(driving.await?)?;

@@ -53,7 +53,7 @@ pub trait Watch: Send + Sync + 'static {
     fn unwatch(&self, folder: FolderId);
 }
 
-/// All four.
+/// What does not depend on the folders.
 #[derive(Clone)]
 pub struct World {
     /// Time.

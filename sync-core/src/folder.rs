@@ -88,7 +88,7 @@ pub(crate) struct Folder {
     pub(crate) is_open: bool,
     /// When the trash may be searched again for what devices lack; `None` while it is.
     next_salvage: Option<Instant>,
-    /// What the last run left staged.
+    /// Large files on their way, as far as they are durable: what a restart resumes from.
     staged: BTreeMap<ContentId, Staged>,
     /// Contents that came from peers and can be served from now on.
     pub(crate) arrivals: Vec<ContentId>,

@@ -144,7 +144,7 @@ counter_id! {
     AskId,
     /// A user's request through the control socket; chosen by the shell.
     RequestId,
-    /// An effect of the core: scan, probe, apply, copy, fetch, seal or finish.
+    /// An effect of the core: dial, scan, probe, apply, copy, salvage, fetch, seal or finish.
     EffectId,
 }
 

@@ -126,16 +126,6 @@ impl Store {
         Ok(records.collect::<Result<_, _>>()?)
     }
 
-    /// Bytes of the database in use, free pages and the log apart.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn used_bytes(&self) -> Result<u64, StoreError> {
-        let pragma = |name| self.conn.pragma_query_value(None, name, |r| r.get::<_, i64>(0));
-        let pages = pragma("page_count")? - pragma("freelist_count")?;
-        Ok((pages * pragma("page_size")?).unsigned_abs())
-    }
-
     fn write_totals(&mut self) -> rusqlite::Result<()> {
         for slot in self.folders.values_mut().filter(|slot| slot.dirty) {
             let mut update = self.conn.prepare_cached("UPDATE folders SET files = ?2, bytes = ?3 WHERE num = ?1")?;

@@ -119,7 +119,7 @@ impl Folder {
         let wanted = self.wanted(path, index)?;
         let next = step(&wanted, base.as_ref());
         let content = match (&next, &wanted) {
-            (Step::Stage { .. } | Step::Clear, Wanted::Present { body: Body::File { content, size, .. }, .. }) => {
+            (Step::Stage(_) | Step::Clear, Wanted::Present { body: Body::File { content, size, .. }, .. }) => {
                 Some((*content, *size))
             }
             _ => None,
@@ -144,8 +144,8 @@ impl Folder {
                 None => Make::Absent,
             },
             Step::Make(make) => make,
-            Step::Stage { .. } if !is_staged => return Ok(Outcome::Later),
-            Step::Stage { make, .. } => make,
+            Step::Stage(_) if !is_staged => return Ok(Outcome::Later),
+            Step::Stage(make) => make,
         };
         let takes_bytes = base.as_ref().is_some_and(|b| b.content().is_some()) && !matches!(make, Make::Meta { .. });
         if takes_bytes && !may_displace {

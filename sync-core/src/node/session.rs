@@ -18,7 +18,7 @@ use core::time::Duration;
 const MAX_ADDRS: usize = 4;
 /// How long a doubted link has to show that its peer is there.
 const PROOF: Duration = Duration::from_millis(500);
-/// Longest device name taken over from a peer, bytes.
+/// Longest device name taken over from a peer, characters.
 const MAX_NAME: usize = 128;
 
 /// One connection and the session on it.

@@ -60,8 +60,8 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
         return gone(row, base);
     };
     match base {
-        Some(base) if !differs(&base.body, &body) && base.stat == stat => LocalChange::None,
-        Some(base) if !differs(&base.body, &body) => LocalChange::Adopt(Base { stat, ..base.clone() }),
+        Some(base) if base.body == body && base.stat == stat => LocalChange::None,
+        Some(base) if base.body == body => LocalChange::Adopt(Base { stat, ..base.clone() }),
         // A touch of what somebody has replaced is nobody's edit: the replacement comes.
         Some(base) if base.body.same_content(&body) && base.dot.is_some() && !is_live(row, base) => {
             LocalChange::Adopt(Base { dot: base.dot, body, stat })
@@ -98,11 +98,6 @@ fn gone(row: &Row, base: Option<&Base>) -> LocalChange {
         Some(Some(saw)) if row.siblings.contains_key(&saw) => LocalChange::Delete { saw },
         Some(_) => LocalChange::Forget,
     }
-}
-
-/// Whether two bodies differ in anything that travels. Times of links and directories do not.
-fn differs(a: &Body, b: &Body) -> bool {
-    a != b
 }
 
 /// The version that a disk equal to it already shows: the wanted one, else any live sibling. The inner `None` is a

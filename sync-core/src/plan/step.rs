@@ -1,6 +1,5 @@
 //! The next step from what base says is on disk to what is wanted there.
 
-use crate::id::ContentId;
 use crate::index::{Base, Body, Dot, StatKind};
 use crate::output::Make;
 
@@ -27,15 +26,8 @@ pub enum Step {
     Rebase(Base),
     /// Change the disk.
     Make(Make),
-    /// Change the disk, once this content is staged.
-    Stage {
-        /// The content.
-        content: ContentId,
-        /// Bytes.
-        size: u64,
-        /// What to do then.
-        make: Make,
-    },
+    /// Change the disk, once the wanted content is staged.
+    Stage(Make),
     /// Empty a directory that stands in the way, or is not wanted, then remove it.
     Clear,
 }
@@ -58,11 +50,9 @@ pub fn step(wanted: &Wanted, base: Option<&Base>) -> Step {
         (Some(base), Body::File { mtime_ns, mode, .. }) if base.body.same_content(body) => {
             Step::Make(Make::Meta { mtime_ns: *mtime_ns, mode: *mode })
         }
-        (_, Body::File { content, size, mtime_ns, mode }) => Step::Stage {
-            content: *content,
-            size: *size,
-            make: Make::File { content: *content, size: *size, mtime_ns: *mtime_ns, mode: *mode },
-        },
+        (_, Body::File { content, size, mtime_ns, mode }) => {
+            Step::Stage(Make::File { content: *content, size: *size, mtime_ns: *mtime_ns, mode: *mode })
+        }
         (_, Body::Symlink { target }) => Step::Make(Make::Symlink { target: target.clone() }),
         // Records and tombstones are never wanted in the tree.
         (_, Body::Tomb | Body::Member(_) | Body::Policy(_)) => Step::Settled,
@@ -72,7 +62,7 @@ pub fn step(wanted: &Wanted, base: Option<&Base>) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Actor;
+    use crate::id::{Actor, ContentId};
     use crate::index::Stat;
 
     fn base(body: Body, kind: StatKind) -> Base {
@@ -103,7 +93,7 @@ mod tests {
         check(present(1, file("a", 0o644)), of_file(), |s| *s == Step::Settled);
         check(present(2, file("a", 0o644)), of_file(), |s| matches!(s, Step::Rebase(_)));
         check(present(2, file("a", 0o755)), of_file(), |s| matches!(s, Step::Make(Make::Meta { mode: 0o755, .. })));
-        check(present(2, file("b", 0o644)), of_file(), |s| matches!(s, Step::Stage { .. }));
+        check(present(2, file("b", 0o644)), of_file(), |s| matches!(s, Step::Stage(_)));
         check(present(2, file("b", 0o644)), of_dir(), |s| *s == Step::Clear);
         check(present(2, dir()), of_file(), |s| matches!(s, Step::Make(Make::Dir { .. })));
     }

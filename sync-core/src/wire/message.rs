@@ -156,7 +156,7 @@ impl FolderOffer {
     }
 }
 
-/// The beginning of a stream of rows. It says by itself what the rows mean: lanes are not ordered among each other.
+/// The beginning of a stream of rows, and what they mean: the answer to an offer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct SyncStart {
     /// The folder.
