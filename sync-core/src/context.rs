@@ -6,6 +6,7 @@ use crate::index::Index;
 use crate::output::{Event, Output};
 use crate::path::RelPath;
 use crate::plan::Wanted;
+use crate::proving::{Mutant, is_mutant, unseeded};
 use crate::rng::Rng;
 use crate::status::Counters;
 use crate::time::{Instant, Moment};
@@ -147,7 +148,8 @@ impl Context {
     /// An actor number for a database that begins.
     pub(crate) fn draw_actor(&mut self) -> crate::id::Actor {
         // Zero is left out so that no actor prints as nothing.
-        crate::id::Actor(self.rng.next_u64().max(1))
+        let chance = if is_mutant(Mutant::ChanceUnseeded) { unseeded() } else { 0 };
+        crate::id::Actor((self.rng.next_u64() ^ chance).max(1))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::index::{Dot, FolderState, Index, Key, Member, MemberState, PeerFolder
 use crate::output::{Event, Output, Why};
 use crate::path::RelPath;
 use crate::plan::Copies;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::status::{FolderStatus, ItemStatus, TransferStatus};
 use crate::time::Instant;
 use crate::transfer::Transfers;
@@ -189,6 +190,11 @@ impl Folder {
         self.changed = true;
     }
 
+    /// Whether no other device takes part that is expected to come.
+    fn is_alone(&self) -> bool {
+        self.members.values().filter(|m| m.state == MemberState::Active).count() <= 1
+    }
+
     /// Whether `device` takes part.
     pub(crate) fn has_member(&self, device: DeviceId) -> bool {
         self.members.get(&device).is_some_and(|m| !matches!(m.state, MemberState::Removed { .. }))
@@ -264,7 +270,7 @@ impl Folder {
                 out.push(format!("folder {name}: comparing with {device_name}"));
             } else if !self.state.applied.covers(&peer.knowledge) {
                 out.push(format!("folder {name}: changes of {device_name} are still to come"));
-            } else if !peer.applied.covers(&self.state.knowledge) {
+            } else if !peer.applied.covers(&self.state.knowledge) && !is_mutant(Mutant::SyncedEarly) {
                 out.push(format!("folder {name}: {device_name} has not applied every change yet"));
             }
         }
@@ -302,7 +308,8 @@ impl Folder {
             files: totals.0,
             bytes: totals.1,
             need_files: self.pending_count,
-            need_bytes: self.transfers.iter().map(|(_, t)| outstanding(t)).sum(),
+            // Sizes are what other devices say they are.
+            need_bytes: self.transfers.iter().map(|(_, t)| outstanding(t)).fold(0, u64::saturating_add),
             conflicts: self.copies.len() as u64,
             errors,
             members: self.members.keys().filter(|d| self.has_member(**d)).copied().collect(),
@@ -329,12 +336,14 @@ impl Folder {
         match outcome {
             Ok(()) => {
                 if self.root_error.take().is_some() {
+                    sometimes(Point::RootBack);
                     self.scans_due.insert(None);
                     self.pending_after = Some(None);
                 }
             }
             Err(error) => {
                 if self.root_error.is_none() {
+                    sometimes(Point::RootLost);
                     let (folder, path) = (self.id(), String::new());
                     cx.event(Event::ItemFailed { folder, path, error: error.clone() });
                 }
@@ -346,6 +355,7 @@ impl Folder {
     /// An item is well again.
     fn recovered(&mut self, path: &RelPath) {
         if self.trouble.remove(path).is_some() {
+            sometimes(Point::ItemRecovered);
             self.retries.remove(path);
             // Whatever was to be done there waited for the retry.
             self.plan.insert(path.clone());
@@ -401,12 +411,15 @@ impl Folder {
     fn fail(&mut self, path: &RelPath, error: ItemError, cx: &mut Context) {
         let failures = self.trouble.get(path).map_or(0, |t| t.failures) + 1;
         let (first, longest) = cx.config.limits.retry;
+        let first = if is_mutant(Mutant::RetryAtOnce) { core::time::Duration::ZERO } else { first };
         let pause = first.saturating_mul(1 << (failures - 1).min(16)).min(longest);
         if failures == 1 {
             cx.event(Event::ItemFailed { folder: self.id(), path: path.display(), error: error.clone() });
         }
         let pause = if error.kind == ItemErrorKind::Busy { pause / 10 } else { pause };
         self.trouble.insert(path.clone(), Trouble { error, failures, from_disk: false });
-        self.retries.set(path.clone(), cx.now() + pause);
+        if !is_mutant(Mutant::FailedForGood) {
+            self.retries.set(path.clone(), cx.now() + pause);
+        }
     }
 }

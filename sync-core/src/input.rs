@@ -194,7 +194,7 @@ pub enum Input {
         /// The disk's answer.
         outcome: Result<(), ItemError>,
     },
-    /// A staged file was read back whole: `Ok(true)` if it has the content's hash.
+    /// A staged file was read back whole: `Ok(true)` if it has the content's hash, and is durable.
     Finished {
         /// The finish.
         finish: EffectId,

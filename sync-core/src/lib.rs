@@ -20,6 +20,7 @@ mod node;
 pub mod output;
 pub mod path;
 pub mod plan;
+pub mod proving;
 pub mod rng;
 pub mod status;
 pub mod time;

@@ -15,6 +15,7 @@ use crate::index::{Index, PeerRecord};
 use crate::input::Input;
 use crate::link::{BackoffPolicy, DialState, Dialer};
 use crate::output::{Event, Output};
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::status::{DeviceStatus, PeerStatus, Status};
 use crate::time::{Instant, Moment, Timer};
 use crate::transfer::Slot;
@@ -235,7 +236,7 @@ impl Node {
         }
         for state in index.folders()? {
             let mut folder = Folder::load(state, &mut self.cx, index)?;
-            if fresh_actor {
+            if fresh_actor && !is_mutant(Mutant::ActorReused) {
                 folder.renew(&mut self.cx);
                 folder.tell_actor(&mut self.cx, index)?;
             }
@@ -268,6 +269,8 @@ impl Node {
         }
         if opens {
             self.open(id, index)?;
+            // What offers that had to wait have changed belongs to this batch.
+            self.folders.get_mut(&id).map_or(Ok(()), |f| f.store(index))?;
         }
         self.announce(id);
         self.pump(id, index)
@@ -281,8 +284,9 @@ impl Node {
     /// Dials whom it is time to dial.
     fn dial(&mut self) {
         for (id, peer) in &mut self.peers {
-            if Self::may_dial(peer) && peer.dialer.begin(self.cx.at.now) {
+            if Self::may_dial(peer) && peer.dialer.is_due(self.cx.at.now) {
                 let dial = self.cx.start(Effect::Dial(*id));
+                peer.dialer.begin(dial);
                 let (key, addrs) = (peer.record.key, peer.record.addrs.clone());
                 self.cx.emit(Output::Dial { dial, peer: *id, key, addrs });
             }
@@ -292,7 +296,9 @@ impl Node {
     fn dial_failed(&mut self, dial: EffectId, reason: String) {
         let Some(Effect::Dial(device)) = self.cx.finish(dial) else { return };
         let Some(peer) = self.peers.get_mut(&device) else { return };
-        peer.dialer.failed(self.cx.at.now, &mut self.cx.rng);
+        if !peer.dialer.failed(dial, self.cx.at.now, &mut self.cx.rng) {
+            return;
+        }
         peer.reason.clone_from(&reason);
         let attempt = peer.dialer.failures();
         self.cx.event(Event::DialFailed { peer: device, attempt, reason });
@@ -341,7 +347,7 @@ impl Node {
             _ if peer.record.removed => "removed",
             _ if link.is_some() => "connected",
             _ if greeting => "handshake",
-            DialState::Dialing => "dialing",
+            DialState::Dialing(_) => "dialing",
             DialState::Backoff(_) if !peer.record.addrs.is_empty() => "backoff",
             DialState::Dormant(_) => "dormant",
             DialState::Idle | DialState::Backoff(_) | DialState::Connected(_) => "idle",
@@ -363,9 +369,10 @@ impl Node {
     }
 
     fn hang_up(&mut self, link: LinkId, code: CloseCode, reason: &str) {
-        if let Some(l) = self.links.get_mut(&link) {
-            l.closing = true;
-        }
+        // Its end may be on its way: it is told once, with the reason that came first.
+        let Some(l) = self.links.get_mut(&link).filter(|l| !l.closing) else { return };
+        l.closing = true;
+        sometimes(Point::closed(code));
         self.cx.emit(Output::HangUp { link, code, reason: reason.into() });
     }
 }

@@ -175,7 +175,7 @@ pub enum Output {
         /// The staged content.
         content: ContentId,
     },
-    /// Read a staged file back and compare its hash: `Finished`.
+    /// Read a staged file back, compare its hash, and make it durable: `Finished`.
     Finish {
         /// The finish.
         finish: EffectId,
@@ -248,6 +248,16 @@ pub enum Make {
         /// Its target.
         target: Box<[u8]>,
     },
+}
+
+impl Make {
+    /// The staged content it uses up.
+    pub fn content(&self) -> Option<ContentId> {
+        match self {
+            Self::File { content, .. } => Some(*content),
+            Self::Absent | Self::Dir { .. } | Self::Meta { .. } | Self::Symlink { .. } => None,
+        }
+    }
 }
 
 /// What to send on the data lane.

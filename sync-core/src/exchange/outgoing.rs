@@ -4,6 +4,7 @@
 //! rows by change number. Range-based reconciliation replaces the first part behind the same interface.
 
 use crate::index::{FolderState, Key, Row, Vector};
+use crate::proving::{Mutant, is_mutant};
 use crate::wire::{Flow, FolderOffer};
 use alloc::collections::BTreeSet;
 
@@ -76,7 +77,7 @@ impl Outgoing {
     /// what it has forgotten.
     pub fn may_skip(&mut self, row: &Row, rev: u64) -> bool {
         match self.position {
-            Position::ByKey { .. } => false,
+            Position::ByKey { .. } => is_mutant(Mutant::WalkSkipsKnown) && self.receiver_knows.covers(&row.ctx),
             Position::ByRev(_) => self.echoes.remove(&rev) || (!row.noskip && self.receiver_knows.covers(&row.ctx)),
         }
     }

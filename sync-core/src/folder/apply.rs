@@ -9,6 +9,7 @@ use crate::input::Done;
 use crate::output::{Event, Make, Op, Output};
 use crate::path::{DirPath, RelPath};
 use crate::plan::{Step, Wanted, step};
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use alloc::{collections::BTreeSet, vec::Vec};
 
 /// Operations gathered for one apply.
@@ -109,7 +110,7 @@ impl Folder {
         index: &mut I,
     ) -> Result<Outcome, I::Error> {
         // What is about to be looked at is not acted upon before: the look may change what base says.
-        if self.is_unsure(path) {
+        if self.is_unsure(path) && !is_mutant(Mutant::UnsureActedOn) {
             return Ok(Outcome::Blocked(path.clone()));
         }
         if self.retries.get(path).is_some() {
@@ -152,6 +153,7 @@ impl Folder {
             return Ok(Outcome::Displaces);
         }
         if let Some(error) = self.hides_for_good(path, &make, base.as_ref()) {
+            sometimes(Point::CopyNowhere);
             self.fail(path, error, cx);
             return Ok(Outcome::Later);
         }
@@ -162,6 +164,7 @@ impl Folder {
         if let Some(content) = places {
             // Two applies would give the one staged file two modes and times, and move it to two places.
             if let Some(waiting) = self.placing.get_mut(&content) {
+                sometimes(Point::PlacedInTurn);
                 waiting.insert(path.clone());
                 return Ok(Outcome::Later);
             }
@@ -219,7 +222,8 @@ impl Folder {
         // A version that is nobody's history yet shows as a copy before its bytes may go.
         if let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)).cloned() {
             let kept = index.base(self.id(), &copy)?.is_some_and(|b| b.body.same_content(&base.body));
-            if !kept || self.is_unsure(&copy) {
+            if (!kept || self.is_unsure(&copy)) && !is_mutant(Mutant::CopyNotAwaited) {
+                sometimes(Point::CopyAwaited);
                 self.mark(&copy, index)?;
                 return Ok(Some(copy));
             }
@@ -227,6 +231,9 @@ impl Folder {
         // Bytes that are about to be copied elsewhere stay until they are: a move costs nothing on the wire.
         let needed = base.content().filter(|c| self.transfers.needs(*c));
         let waits_for = needed.and_then(|c| self.transfers.get(c)).and_then(|t| t.paths.first()).filter(|p| *p != path);
+        if waits_for.is_some() {
+            sometimes(Point::BytesAwaited);
+        }
         Ok(waits_for.cloned())
     }
 
@@ -244,6 +251,7 @@ impl Folder {
         }
         match outcome {
             Err(error) => {
+                sometimes(Point::ApplyRootLost);
                 self.set_root(Err(error), cx);
                 for p in planned {
                     self.unlock(&p.path);
@@ -283,13 +291,28 @@ impl Folder {
                 self.plan.insert(path.clone());
             }
             (Done::Unexpected, _) => {
+                sometimes(Point::Unexpected);
+                // Where the directory it is in cannot be looked at, another look would only come to the same.
+                let unread = path.parent_path().and_then(|dir| self.trouble.get(&dir)).filter(|t| t.from_disk);
+                if let Some(error) = unread.map(|t| t.error.clone()) {
+                    self.fail(&path, error, cx);
+                    return Ok(());
+                }
                 // The path, or the directory it is in.
-                for path in path.parent_path().into_iter().chain([path.clone()]) {
+                let is_looked_at = |_: &RelPath| !is_mutant(Mutant::UnexpectedUnlooked);
+                for path in path.parent_path().into_iter().chain([path.clone()]).filter(is_looked_at) {
                     self.suspects.entry(path).or_insert(false);
                 }
                 self.plan.insert(path.clone());
             }
+            // The shell stages no bytes by itself, and could not: there is nobody to ask for them.
+            (Done::NotStaged, Wanted::Present { body: Body::File { size: 0, .. }, .. }) => {
+                let reason = alloc::format!("an empty file for '{}' could not be staged", path.display());
+                self.fail(&path, ItemError { kind: ItemErrorKind::Io, reason }, cx);
+                return Ok(());
+            }
             (Done::NotStaged, wanted) => {
+                sometimes(Point::NotStaged);
                 if let Wanted::Present { body: Body::File { content, .. }, .. } = wanted {
                     self.transfers.enqueue(content, cx.config.limits.small_bytes);
                 }
@@ -297,6 +320,7 @@ impl Folder {
             (Done::Failed(error), _) => {
                 // Something is left that no scan has seen.
                 if error.kind == ItemErrorKind::NotEmpty {
+                    sometimes(Point::DirNotEmpty);
                     self.scans_due.insert(Some(path.clone()));
                 }
                 self.fail(&path, error, cx);

@@ -9,6 +9,7 @@ use crate::input::{Hint, Seen};
 use crate::output::{Event, Output};
 use crate::path::{DirPath, Name, RelPath};
 use crate::plan::{LocalChange, Wanted, local_change};
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::time::{Instant, Timer};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -63,17 +64,22 @@ impl Folder {
             self.hinted_since.remove(&path);
             // A file that is being written is read again when its pause is over, however often it is named meanwhile.
             let is_busy = self.trouble.get(&path).is_some_and(|t| t.error.kind == ItemErrorKind::Busy);
-            if !is_busy || self.retries.get(&path).is_none() {
+            let is_lost = is_mutant(Mutant::HintDropped) && self.locks.contains(&path);
+            if (!is_busy || self.retries.get(&path).is_none()) && !is_lost {
                 self.suspects.insert(path, true);
             }
         }
         while let Some(path) = self.retries.pop_due(now) {
+            sometimes(Point::ItemRetried);
             self.suspects.entry(path.clone()).or_insert(false);
             self.plan.insert(path);
         }
         if self.next_rescan <= now {
             self.next_rescan = now + cx.config.limits.rescan;
-            self.scans_due.insert(None);
+            if !is_mutant(Mutant::RescanNever) {
+                sometimes(Point::RescanDue);
+                self.scans_due.insert(None);
+            }
         }
         self.start_scan(cx);
         while self.probes < cx.config.limits.probes && self.start_probe(cx, index)? {}
@@ -97,7 +103,7 @@ impl Folder {
     /// Starts one probe if there is something to look at. Returns whether it did.
     fn start_probe<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<bool, I::Error> {
         let limit = cx.config.limits.probe_paths;
-        let free = |path: &&RelPath| !self.locks.contains(*path);
+        let free = |path: &&RelPath| !self.locks.contains(*path) || is_mutant(Mutant::LocksIgnored);
         let mut paths: Vec<RelPath> = self.suspects.keys().filter(free).take(limit).cloned().collect();
         if paths.is_empty() {
             paths = self.gone_paths(cx.now(), limit);
@@ -177,6 +183,9 @@ impl Folder {
                 Ok(path) => {
                     let reread = self.verifying && stat.kind == StatKind::File;
                     if reread || base.is_none_or(|b| b.stat.differs(stat)) {
+                        if self.is_open && self.hints.get(&path).is_none() && !self.suspects.contains_key(&path) {
+                            sometimes(Point::SeenByScanOnly);
+                        }
                         self.suspects.entry(path).or_insert(false);
                     }
                 }
@@ -191,7 +200,10 @@ impl Folder {
     /// A directory could not be read.
     pub(crate) fn unlisted(&mut self, dir: &DirPath, error: ItemError, cx: &mut Context) {
         match dir.as_path() {
-            Some(path) => self.fail_from_disk(&path.clone(), error, cx),
+            Some(path) => {
+                sometimes(Point::DirUnread);
+                self.fail_from_disk(&path.clone(), error, cx);
+            }
             None => self.set_root(Err(error), cx),
         }
     }
@@ -216,6 +228,7 @@ impl Folder {
         self.probes -= 1;
         let answers = match outcome {
             Ok(answers) => answers,
+            Err(_) if is_mutant(Mutant::LostRootIsEmpty) => paths.iter().map(|_| Ok(Seen::Absent)).collect(),
             Err(error) => {
                 self.set_root(Err(error), cx);
                 for path in paths {
@@ -232,7 +245,7 @@ impl Folder {
         let (gone, here): (Vec<_>, Vec<_>) = paths.into_iter().zip(answers).partition(is_gone);
         for (path, answer) in here.into_iter().chain(gone) {
             let mut deep = self.deep.remove(&path);
-            match answer {
+            match answer.or_else(|e| if is_mutant(Mutant::UnreadIsGone) { Ok(Seen::Absent) } else { Err(e) }) {
                 Ok(seen) => {
                     if self.trouble.get(&path).is_some_and(|t| t.from_disk) {
                         // It may be what is in it that could not be read.
@@ -245,6 +258,7 @@ impl Folder {
                     self.seen(&path, &seen, cx, index)?;
                 }
                 Err(error) => {
+                    sometimes(Point::ItemUnread);
                     self.missing.remove(&path);
                     self.fail_from_disk(&path, error, cx);
                 }
@@ -255,7 +269,7 @@ impl Folder {
     }
 
     fn seen<I: Index>(&mut self, path: &RelPath, seen: &Seen, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        let base = index.base(self.id(), path)?;
+        let base = index.base(self.id(), path)?.filter(|_| self.is_open || !is_mutant(Mutant::BaseForgotten));
         // A directory comes before what is in it: nobody would look for a base below one that has none.
         if let Some(parent) = path.parent_path().filter(|_| *seen != Seen::Absent)
             && index.base(self.id(), &parent)?.is_none()
@@ -268,12 +282,15 @@ impl Folder {
             // The other end of a move may not have been seen yet: look again when it has.
             self.missing.set_once(path.clone(), cx.now() + MOVE_WINDOW);
             if !self.is_quiet() && self.missing.get(path).is_none_or(|at| at > cx.now()) {
+                sometimes(Point::GoneAwaited);
                 return Ok(());
             }
         }
         let was_dir = base.as_ref().is_some_and(|b| b.stat.kind == StatKind::Dir);
         let is_dir = matches!(seen, Seen::Dir(_));
-        if (was_dir && !is_dir || *seen == Seen::Absent) && self.lose_children(path, cx, index)? {
+        let may_hold = was_dir && !is_dir || *seen == Seen::Absent;
+        if may_hold && !is_mutant(Mutant::ChildrenOutlive) && self.lose_children(path, cx, index)? {
+            sometimes(Point::ChildrenGoFirst);
             return Ok(());
         }
         self.missing.remove(path);
@@ -285,7 +302,8 @@ impl Folder {
             let row = self.row(path, index)?;
             let is_read = !matches!(seen, Seen::File(_, None));
             match base.as_ref() {
-                Some(base) if is_read && self.is_kept(path, base, index)? => {
+                Some(base) if is_read && !is_mutant(Mutant::KeptIsTouched) && self.is_kept(path, base, index)? => {
+                    sometimes(Point::KeptSpared);
                     if *seen == Seen::Absent {
                         LocalChange::Forget
                     } else {
@@ -320,8 +338,10 @@ impl Folder {
                 self.tell_local(path, if existed { "changed" } else { "created" }, cx);
             }
             LocalChange::Settle { source, loser } => {
+                sometimes(Point::CopyDeleted);
                 index.remove_base(self.id(), path)?;
                 self.settle_loser(&source, loser, cx, index)?;
+                self.mark(path, index)?;
                 self.tell_local(path, "deleted", cx);
             }
             LocalChange::Delete { saw } => {
@@ -352,11 +372,10 @@ impl Folder {
         if *seen != Seen::Absent || base.is_none() {
             return Ok(local_change(&Row::default(), base, seen, wanted, false));
         }
-        let Some((source, loser)) = self.copy_shown(path, base, index)? else { return Ok(LocalChange::Forget) };
-        // While this disk has the version at the name it lost, its copy is not settled by being gone.
-        let copy = base.map(|b| &b.body);
-        let held = index.base(self.id(), &source)?.is_some_and(|b| copy.is_some_and(|c| b.body.same_content(c)));
-        Ok(if held { LocalChange::Forget } else { LocalChange::Settle { source, loser } })
+        Ok(match self.copy_shown(path, base, index)? {
+            Some((source, loser)) => LocalChange::Settle { source, loser },
+            None => LocalChange::Forget,
+        })
     }
 
     /// What was in a directory that is gone is gone too, and is taken for gone first: while the rows still show some of
@@ -416,7 +435,7 @@ impl Folder {
     /// The first full scan ends for good once everything it found has been looked at.
     pub(super) fn end_first_scan(&mut self) {
         let looked = self.scan.is_none() && !self.scans_due.contains(&None) && self.suspects.is_empty();
-        self.is_open |= looked && self.probes == 0 && self.root_error.is_none();
+        self.is_open |= looked && self.probes == 0 && self.root_error.is_none() || is_mutant(Mutant::OpenUnlooked);
         if self.first_scan_ends && self.is_looked_at() && self.probes == 0 {
             self.first_scan_ends = false;
             self.state.scanned = true;

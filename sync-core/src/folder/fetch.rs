@@ -9,6 +9,7 @@ use crate::input::{CopyError, FetchFailure};
 use crate::output::{Event, Output};
 use crate::path::RelPath;
 use crate::plan::Wanted;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::transfer::{Action, Attempt, ChunkList, Slot, Verdict};
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::ops::Range;
@@ -39,7 +40,8 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<bool, I::Error> {
-        let staged = self.staged.get(&content).filter(|s| s.size == size).cloned();
+        let staged =
+            self.staged.get(&content).filter(|s| s.size == size && !is_mutant(Mutant::ResumeForgotten)).cloned();
         let resumes = staged.is_some();
         if !self.transfers.want(content, size, path, staged) {
             return Ok(self.transfers.get(content).is_some_and(|t| matches!(t.state, crate::transfer::State::Ready)));
@@ -113,17 +115,24 @@ impl Folder {
     /// Looks into the trash for what some device turned out to lack: where people take versions away on several devices
     /// at once, the last bytes of one that is still wanted may be there.
     fn salvage_step(&mut self, cx: &mut Context) {
-        if self.next_salvage.is_none_or(|at| at > cx.now()) || !self.transfers.is_any_lacking() {
+        let is_due = self.next_salvage.is_some_and(|at| at <= cx.now()) && !is_mutant(Mutant::TrashUnsearched);
+        if !is_due || !self.is_salvage_wanted() {
             return;
         }
-        let contents = self.transfers.salvage(SALVAGE_LIMIT);
+        let contents = self.transfers.salvage(SALVAGE_LIMIT, self.is_alone());
         if contents.is_empty() {
             return;
         }
+        sometimes(Point::TrashSearched);
         self.next_salvage = None;
         let attempts = contents.iter().map(|(content, _)| self.transfers.attempt(*content)).collect();
         let salvage = cx.start(Effect::Salvage(self.id(), attempts));
         cx.emit(Output::Salvage { salvage, folder: self.id(), contents });
+    }
+
+    /// Whether something is wanted that some device lacks, or that there is nobody to be asked for.
+    pub(super) fn is_salvage_wanted(&self) -> bool {
+        self.transfers.is_any_lacking() || self.is_alone() && !self.transfers.is_empty()
     }
 
     /// The trash was searched.
@@ -149,6 +158,7 @@ impl Folder {
                 }
                 self.face_loss(cx, index)?;
                 for content in found.into_iter().filter(|content| contents.contains(content)) {
+                    sometimes(Point::TrashHolds);
                     if self.staged.remove(&content).is_some() {
                         index.remove_staged(self.id(), content)?;
                     }
@@ -169,6 +179,9 @@ impl Folder {
     /// The content of an attempt that is still under way. What another one has staged is dropped.
     fn current(&mut self, attempt: Attempt) -> Option<ContentId> {
         let content = Some(attempt.content).filter(|_| self.transfers.is_current(attempt));
+        if content.is_none() {
+            sometimes(Point::AttemptOutdated);
+        }
         if content.is_none() && self.transfers.get(attempt.content).is_none() {
             self.dropped.push(attempt.content);
         }
@@ -199,13 +212,16 @@ impl Folder {
             }
         }
         if member.misses != misses {
+            sometimes(Point::LossSpokenOf);
             member.misses = misses;
             self.write_member(me, member, cx, index)?;
         }
         for (content, path, dot) in own {
             let mut waited_for = self.members.values().filter(|m| m.state == MemberState::Active);
-            if self.is_looked_at() && waited_for.all(|m| m.misses.contains(&content)) {
+            let all_miss = waited_for.all(|m| m.misses.contains(&content)) || is_mutant(Mutant::LossFacedAlone);
+            if self.is_looked_at() && all_miss {
                 let source = self.copies.at(&path).map_or_else(|| path.clone(), |(source, _)| source.clone());
+                sometimes(Point::WrittenOff);
                 self.write_off(&source, dot, cx, index)?;
             }
         }
@@ -242,10 +258,12 @@ impl Folder {
         match outcome {
             Ok(()) => {
                 let size = self.transfers.get(content).map_or(0, |t| t.size);
-                cx.counters.copied_bytes += size;
+                sometimes(Point::CopiedLocally);
+                cx.counters.copied_bytes = cx.counters.copied_bytes.saturating_add(size);
                 self.ready(content);
             }
             Err(CopyError::Source) => {
+                sometimes(Point::CopySourceChanged);
                 // It is not what base says.
                 if let Some(path) = from {
                     self.suspects.entry(path).or_insert(false);
@@ -266,6 +284,9 @@ impl Folder {
     ) {
         let broken = || Err(FetchFailure::Peer(FetchError::Broken));
         let outcomes = outcomes.into_iter().chain(core::iter::repeat_with(broken));
+        let is_kept =
+            |(attempt, _): &(Attempt, u64)| !is_mutant(Mutant::OutcomesShifted) || self.transfers.is_current(*attempt);
+        let items: Vec<_> = items.into_iter().filter(is_kept).collect();
         for ((attempt, size), outcome) in items.into_iter().zip(outcomes) {
             let Some(content) = self.current(attempt) else { continue };
             match outcome {
@@ -363,13 +384,19 @@ impl Folder {
         let Some(transfer) = self.transfers.get(content) else { return Ok(()) };
         let bytes = transfer.size;
         match outcome {
-            Ok(true) => {
+            Ok(is_whole) if is_whole || is_mutant(Mutant::WholeUnchecked) => {
+                // It may be long until it is put in place, and a seal that is still under way would be of no account.
+                if let Some(record) = self.transfers.ranges_mut(content).map(|r| r.finished(content, bytes)) {
+                    index.put_staged(self.id(), &record)?;
+                    self.staged.insert(content, record);
+                }
                 cx.event(Event::TransferCompleted { folder: self.id(), content, bytes });
                 self.arrivals.push(content);
                 self.ready(content);
             }
             // Every chunk matched its list, so the list is not this content's: whoever gave it is to blame.
-            Ok(false) => {
+            Ok(_) => {
+                sometimes(Point::WholeWrong);
                 let supplier = self.transfers.ranges_mut(content).and_then(|r| r.supplier);
                 if let Some(device) = supplier {
                     let until = cx.now() + BAD_PAUSE;
@@ -420,6 +447,7 @@ impl Folder {
     /// The staging area could not be written: the items that want the content say so, and it is tried again.
     fn disk_failed(&mut self, content: ContentId, error: &ItemError, cx: &mut Context) {
         let Some(transfer) = self.transfers.get(content) else { return };
+        sometimes(Point::StageFailed);
         let paths: Vec<RelPath> = transfer.paths.iter().cloned().collect();
         paths.iter().for_each(|path| self.fail(path, error.clone(), cx));
         let retry = paths.iter().filter_map(|p| self.retries.get(p)).min();

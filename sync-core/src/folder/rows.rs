@@ -5,12 +5,13 @@ use super::disk::dir_mode;
 use crate::context::Context;
 use crate::id::DeviceId;
 use crate::index::{
-    Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, Policy, PolicyChoice, Projection, Row, Stat,
-    Value, Vector, conflict_kind, may_purge, merge, project, reissue, unnumbered, winner,
+    Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, PeerFolder, Policy, PolicyChoice,
+    Projection, Row, Stat, Value, Vector, conflict_kind, may_purge, merge, project, reissue, unnumbered, winner,
 };
 use crate::output::{Conflict, Event};
 use crate::path::RelPath;
 use crate::plan::Wanted;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::time::WallTime;
 use crate::wire::WireRow;
 use alloc::{collections::BTreeSet, format, string::String, vec::Vec};
@@ -65,12 +66,13 @@ impl Folder {
 
     /// Notes that `path` may differ from what is wanted.
     pub(super) fn mark<I: Index>(&mut self, path: &RelPath, index: &mut I) -> Result<(), I::Error> {
-        if index.mark_pending(self.id(), path)? {
+        if !is_mutant(Mutant::PendingUnstored) && index.mark_pending(self.id(), path)? {
             self.pending_count += 1;
         }
         if self.plan.len() < MAX_PLAN {
             self.plan.insert(path.clone());
         } else {
+            sometimes(Point::PlanOverflowed);
             self.pending_again = true;
             self.pending_after.get_or_insert(None);
         }
@@ -106,6 +108,7 @@ impl Folder {
         }
         // An edited copy is an ordinary file from now on, and its version is no loser any more.
         if let Some((source, loser)) = copied {
+            sometimes(Point::CopyEdited);
             self.settle_loser(&source, loser, cx, index)?;
         }
         Ok(())
@@ -186,6 +189,7 @@ impl Folder {
         cx: &mut Context,
         index: &mut I,
     ) -> Result<(), I::Error> {
+        sometimes(Point::CopyMadeOrdinary);
         let mut row = self.row(copy, index)?;
         let dot = self.next_dot();
         row.write(dot, loser.value.body.clone(), None, loser.value.stamp, cx.at.wall);
@@ -195,8 +199,9 @@ impl Folder {
         self.mark(copy, index)
     }
 
-    /// One loser of `source` counts as seen from now on. The winner keeps its dot: whoever replaces it meanwhile replaces
-    /// the same version.
+    /// One loser of `source` counts as seen from now on: a person did away with its copy. The winner keeps its dot:
+    /// whoever replaces it meanwhile replaces the same version. While this disk has the loser at the name it lost, its
+    /// copy was moved there, or was never all that is left of it: then it stays a loser.
     pub(super) fn settle_loser<I: Index>(
         &mut self,
         source: &RelPath,
@@ -206,11 +211,16 @@ impl Folder {
     ) -> Result<(), I::Error> {
         let mut row = self.row(source, index)?;
         let main = self.projection(source, &row, index)?.main.and_then(|(dot, _)| dot);
-        if !row.siblings.contains_key(&loser) || main == Some(loser) {
+        let Some(value) = row.siblings.get(&loser).cloned() else { return Ok(()) };
+        if main == Some(loser) {
             return Ok(());
         }
-        let prev = row.siblings.get(&loser).map_or([0; 8], |v| v.body.content_prefix());
-        let stamp = row.siblings.get(&loser).map_or(cx.at.wall, |v| WallTime(v.stamp.0.saturating_add(1)));
+        let is_held = index.base(self.id(), source)?.is_some_and(|b| b.body.same_content(&value.body));
+        if is_held && !is_mutant(Mutant::HeldCopySettled) {
+            sometimes(Point::HeldCopySpared);
+            return self.mark(source, index);
+        }
+        let (prev, stamp) = (value.body.content_prefix(), WallTime(value.stamp.0.saturating_add(1)));
         self.take_out(source, &mut row, loser, index)?;
         let dot = self.next_dot();
         row.settle(dot, Value { body: Body::Tomb, prev, stamp }, &[]);
@@ -255,6 +265,7 @@ impl Folder {
             if hidden.is_empty() {
                 return Ok(());
             }
+            sometimes(Point::HiddenTakenOut);
             hidden.iter().for_each(|dot| drop(row.siblings.remove(dot)));
         }
     }
@@ -275,6 +286,7 @@ impl Folder {
                 self.suspects.entry(dir).or_insert(false);
                 continue;
             };
+            sometimes(Point::ParentsBroughtBack);
             let (dot, body) = (self.next_dot(), Body::Dir { mode });
             row.write(dot, body.clone(), base.dot, cx.at.wall, cx.at.wall);
             self.put(&Key::Path(dir.clone()), &row, index)?;
@@ -303,10 +315,11 @@ impl Folder {
             let merged = merge(mine.as_ref().unwrap_or(&absent), &self.state.knowledge, &theirs, known);
             let forgotten = mine.is_none()
                 && merged.row.siblings.is_empty()
-                && theirs.siblings.keys().all(|dot| claimed.contains(*dot))
+                && (is_mutant(Mutant::GoneUnclaimed) || theirs.siblings.keys().all(|dot| claimed.contains(*dot)))
                 && self.state.knowledge.covers(&merged.row.ctx);
             if forgotten {
-                if !theirs.siblings.is_empty() {
+                if !theirs.siblings.is_empty() && !is_mutant(Mutant::GoneUnanswered) {
+                    sometimes(Point::GoneAnswered);
                     arrival.gone.push(key);
                 }
                 continue;
@@ -317,7 +330,7 @@ impl Folder {
             cx.counters.rows_received += 1;
             let was_conflicted = mine.is_some_and(|m| m.is_conflicted());
             let rev = self.put(&key, &merged.row, index)?;
-            if !merged.theirs_differs {
+            if !merged.theirs_differs || is_mutant(Mutant::EchoHidesNews) {
                 arrival.echoes.push(rev);
             }
             match &key {
@@ -326,6 +339,7 @@ impl Folder {
                     self.follow_policy(index)?;
                     arrival.members = true;
                 }
+                Key::Policy if is_mutant(Mutant::PolicyUnfollowed) => {}
                 Key::Policy => self.follow_policy(index)?,
                 Key::Path(path) => {
                     self.after_row(path, &merged.row, cx, index)?;
@@ -351,10 +365,12 @@ impl Folder {
             // Reserved records are never deleted.
             let Key::Path(path) = &key else { continue };
             let Some(mine) = index.row(self.id(), &key)? else { continue };
+            let known = if is_mutant(Mutant::GoneTakesAll) { &self.state.knowledge } else { known };
             let merged = merge(&mine, &self.state.knowledge, &Row::default(), known);
             if !merged.mine_changed {
                 continue;
             }
+            sometimes(Point::GoneHeard);
             self.put(&key, &merged.row, index)?;
             self.after_row(path, &merged.row, cx, index)?;
             self.mark(path, index)?;
@@ -370,6 +386,12 @@ impl Folder {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let kind = worst_kind(row);
+        match kind {
+            Some(ConflictKind::Metadata) => sometimes(Point::ConflictOfMetadata),
+            Some(ConflictKind::Content) => sometimes(Point::ConflictOfContent),
+            Some(ConflictKind::Structural) => sometimes(Point::ConflictStructural),
+            None => {}
+        }
         if let Some(kind) = kind.filter(|k| *k != ConflictKind::Metadata) {
             cx.event(Event::ConflictFound { folder: self.id(), path: path.clone(), kind });
         }
@@ -408,7 +430,7 @@ impl Folder {
         let row = self.row(source, index)?;
         let losers = self.projection(source, &row, index)?.losers;
         let (had, has) = (self.copies.has(source), !losers.is_empty());
-        if had != has {
+        if had != has && !is_mutant(Mutant::CopiesUnstored) {
             index.note_copied(self.id(), source, has)?;
         }
         let groups = self.copies.set(source, losers);
@@ -441,6 +463,7 @@ impl Folder {
         if extra == 0 {
             return Ok(());
         }
+        sometimes(Point::LosersSettled);
         let oldest: Vec<Dot> = losers.into_iter().take(extra).map(|(_, dot)| dot).collect();
         let mut row = self.row(path, index)?;
         let (dot, stamp) = (self.next_dot(), newest_stamp(&row, cx.at.wall));
@@ -491,6 +514,7 @@ impl Folder {
         if policy == self.state.policy {
             return Ok(());
         }
+        sometimes(Point::PolicyFollowed);
         self.state.policy = policy;
         self.touch();
         for path in index.conflicted(self.id())? {
@@ -534,7 +558,14 @@ impl Folder {
 
     fn set_member(&mut self, device: DeviceId, row: &Row) {
         match row.member() {
-            Some(member) => drop(self.members.insert(device, member)),
+            Some(member) => {
+                match member.state {
+                    MemberState::Active => {}
+                    MemberState::Retired => sometimes(Point::MemberRetired),
+                    MemberState::Removed { .. } => sometimes(Point::MemberRemoved),
+                }
+                self.members.insert(device, member);
+            }
             None => drop(self.members.remove(&device)),
         }
         self.purge_after = Some(None);
@@ -562,17 +593,17 @@ impl Folder {
         let me = cx.config.device;
         let active = self.members.iter().filter(|(_, m)| m.state == MemberState::Active).map(|(d, _)| *d);
         let unknown = Vector::default();
-        let applied: Vec<Vector> =
-            active
-                .map(|d| {
-                    if d == me {
-                        &self.state.applied
-                    } else {
-                        self.state.peers.get(&d).map_or(&unknown, |p| &p.applied)
-                    }
-                })
-                .cloned()
-                .collect();
+        let applied: Vec<Vector> = active
+            .map(|d| {
+                if d == me {
+                    &self.state.applied
+                } else {
+                    let told = |p| if is_mutant(Mutant::PurgeOnKnown) { known_of(p) } else { applied_of(p) };
+                    self.state.peers.get(&d).map_or(&unknown, told)
+                }
+            })
+            .cloned()
+            .collect();
         if applied.iter().any(Vector::is_empty) {
             return Ok(false);
         }
@@ -583,6 +614,7 @@ impl Folder {
             let Some(path) = key.as_path() else { continue };
             let Some(row) = index.row(self.id(), &key)? else { continue };
             if may_purge(&row, applied.iter()) && index.base(self.id(), path)?.is_none() {
+                sometimes(Point::Purged);
                 index.remove_row(self.id(), &key)?;
                 self.state.purge_rev = self.state.rev;
                 self.touch();
@@ -600,8 +632,9 @@ impl Folder {
     /// Goes on as a new actor in a new epoch: this database may have issued dots that it has forgotten. What it
     /// holds is what it once said, so nothing else changes as long as it has not written since.
     pub(crate) fn renew(&mut self, cx: &mut Context) {
+        sometimes(Point::NewActor);
         self.state.actor = cx.draw_actor();
-        self.state.epoch = cx.rng.next_u64();
+        self.state.epoch = if is_mutant(Mutant::EpochKept) { self.state.epoch } else { cx.rng.next_u64() };
         self.state.seq = 0;
         self.state.acked = 0;
         self.touch();
@@ -629,6 +662,7 @@ impl Folder {
                     dot
                 });
                 if changed {
+                    sometimes(Point::DotsReissued);
                     self.put(&v.key, &v.row, index)?;
                     if let Key::Path(path) = &v.key {
                         for (from, to) in doubtful.iter().zip(&issued) {
@@ -658,6 +692,14 @@ fn worst_kind(row: &Row) -> Option<ConflictKind> {
     let bodies: Vec<&Body> = row.siblings.values().map(|v| &v.body).collect();
     let pairs = bodies.iter().enumerate().flat_map(|(i, a)| bodies[i + 1..].iter().map(move |b| conflict_kind(a, b)));
     pairs.max()
+}
+
+fn applied_of(peer: &PeerFolder) -> &Vector {
+    &peer.applied
+}
+
+fn known_of(peer: &PeerFolder) -> &Vector {
+    &peer.knowledge
 }
 
 /// A stamp that ranks above everything here.

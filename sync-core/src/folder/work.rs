@@ -3,6 +3,7 @@
 use super::Folder;
 use crate::context::Context;
 use crate::index::Index;
+use crate::proving::{Mutant, is_mutant};
 use crate::time::{Instant, Timer};
 use crate::transfer::Slot;
 
@@ -26,12 +27,14 @@ impl Folder {
         for content in core::mem::take(&mut self.dropped) {
             cx.emit(crate::output::Output::Unstage { folder: self.id(), content });
         }
-        if self.is_applied() && self.root_error.is_none() && self.state.applied != self.state.knowledge {
+        let is_applied = self.is_applied() || is_mutant(Mutant::AppliedEarly);
+        if is_applied && self.root_error.is_none() && self.state.applied != self.state.knowledge {
             self.state.applied = self.state.knowledge.clone();
             self.touch();
             self.purge_again();
         }
         // Waiting to be applied is no reason to hurry: deletions are forgotten when all is quiet.
+        let all_heard = all_heard || is_mutant(Mutant::PurgeUnheard);
         if all_heard && self.is_applied() && self.is_looked_at() {
             cx.more |= self.purge_step(cx, index)?;
         }
@@ -48,7 +51,8 @@ impl Folder {
         let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Fetch));
         let seal =
             self.transfers.seal_deadline(&cx.config.limits).filter(|at| *at > cx.now()).map(|at| (at, Timer::Seal));
-        let salvage = self.next_salvage.filter(|at| *at > cx.now() && self.transfers.is_any_lacking());
+        let salvage = self.next_salvage.filter(|at| *at > cx.now() || is_mutant(Mutant::DeadlinePast));
+        let salvage = salvage.filter(|_| self.is_salvage_wanted());
         let salvage = salvage.map(|at| (at, Timer::Fetch));
         [disk, delayed, seal, salvage].into_iter().flatten().min()
     }

@@ -2,6 +2,7 @@
 
 use super::row::Row;
 use super::vector::{Dot, Vector};
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 
 /// The outcome of a merge, from the side that calls it "mine".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,8 @@ pub struct Merged {
 ///
 /// Commutative, associative and idempotent.
 pub fn merge(mine: &Row, my_knowledge: &Vector, theirs: &Row, their_knowledge: &Vector) -> Merged {
-    let seen_by_me = |d: &Dot| mine.ctx.contains(*d) || my_knowledge.contains(*d);
+    let knows = |d: &Dot| my_knowledge.contains(*d) && !is_mutant(Mutant::MergeByContextAlone);
+    let seen_by_me = |d: &Dot| mine.ctx.contains(*d) || knows(d);
     let seen_by_them = |d: &Dot| theirs.ctx.contains(*d) || their_knowledge.contains(*d);
     let kept = mine.siblings.iter().filter(|(d, _)| theirs.siblings.contains_key(d) || !seen_by_them(d));
     let gained = theirs.siblings.iter().filter(|(d, _)| !mine.siblings.contains_key(d) && !seen_by_me(d));
@@ -31,5 +33,9 @@ pub fn merge(mine: &Row, my_knowledge: &Vector, theirs: &Row, their_knowledge: &
         side.siblings.keys().any(|d| !row.siblings.contains_key(d) && !other.ctx.contains(*d))
     };
     row.noskip = mine.noskip || theirs.noskip || unspoken(mine, theirs) || unspoken(theirs, mine);
+    if row.noskip {
+        sometimes(Point::SpokenForByKnowledge);
+    }
+    row.noskip &= !is_mutant(Mutant::UnspokenSkipped);
     Merged { mine_changed: row != *mine, theirs_differs: row.ctx != theirs.ctx || row.siblings != theirs.siblings, row }
 }

@@ -5,6 +5,7 @@ use super::row::{Body, Row, Value};
 use super::vector::Dot;
 
 use crate::path::{MAX_NAME, Name};
+use crate::proving::{Mutant, is_mutant};
 use alloc::{format, string::String, vec::Vec};
 
 use serde::Serialize;
@@ -94,7 +95,11 @@ pub fn project(row: &Row, has_live_below: bool, policy: &Policy) -> Projection {
         let is_file = matches!(value.body, Body::File { .. } | Body::Symlink { .. });
         // What a version that ranks higher replaced is history even where its dot is concurrent. The reverse, or a
         // version that is not itself shown, would drop an edit.
-        let is_history = |by: &&Value| by.body.same_content(&value.body) || by.prev == value.body.content_prefix();
+        let replaced = Some(value.prev).filter(|prev| *prev != [0; 8] && is_mutant(Mutant::SymmetricPrev));
+        let is_successor = |by: &Value| replaced == Some(by.body.content_prefix());
+        let is_history = |by: &&Value| {
+            by.body.same_content(&value.body) || by.prev == value.body.content_prefix() || is_successor(by)
+        };
         if is_file && Some(dot) != main_dot && !shown.iter().any(is_history) {
             shown.push(value);
             losers.push(Loser { dot, value: value.clone() });
@@ -152,11 +157,12 @@ fn split_extension(name: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The stem without the mark of an earlier conflict, so that copies of copies do not grow.
+/// The stem without the mark of an earlier conflict, so that copies of copies do not grow. What a name begins with is
+/// no mark: something has to be left.
 fn strip_mark(stem: &[u8]) -> &[u8] {
-    match stem.windows(MARK.len()).position(|w| w == MARK) {
-        Some(at) if at > 0 => &stem[..at],
-        _ => stem,
+    match stem.windows(MARK.len()).skip(1).position(|w| w == MARK) {
+        Some(before) => &stem[..=before],
+        None => stem,
     }
 }
 
@@ -253,6 +259,7 @@ mod tests {
         assert_eq!(name(".profile", 1), format!(".profile{mark}"));
         assert_eq!(name(&name("a.txt", 2), 1), name("a.txt", 1));
         assert_eq!(name(&name("Makefile", 1), 1), name("Makefile", 1));
+        assert_eq!(name(&name(".conflict-x", 1), 1), name(".conflict-x", 1));
         let long = name(&format!("{}.txt", "l".repeat(251)), 99);
         assert!(long.len() == MAX_NAME && long.ends_with(&format!("{mark}~99.txt")));
         assert!(name(&format!("a.{}", "e".repeat(253)), 1).len() <= MAX_NAME);

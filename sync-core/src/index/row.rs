@@ -4,12 +4,15 @@ use super::policy::PolicyChoice;
 use super::vector::{Dot, Vector};
 use crate::id::{Actor, ContentId, DeviceId, PublicKey};
 use crate::path::RelPath;
+use crate::proving::{Mutant, is_mutant};
 use crate::time::WallTime;
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 /// Most siblings a row may arrive with.
 pub const MAX_SIBLINGS: usize = 1_024;
+/// Largest file that a row may tell of, bytes: more than file systems hold, and far from where sums overflow.
+const MAX_FILE_SIZE: u64 = 1 << 53;
 /// Longest target of a symbolic link, bytes: that of Linux.
 const MAX_TARGET: usize = 4_096;
 /// Longest name of a member, bytes.
@@ -137,12 +140,13 @@ impl Body {
         }
     }
 
-    /// Whether what is of free length in it is within bounds, so that rows fit into frames.
+    /// Whether what is of free length in it is within bounds, so that rows fit into frames, and sizes are possible ones.
     fn is_bounded(&self) -> bool {
         match self {
             Self::Symlink { target } => target.len() <= MAX_TARGET,
             Self::Member(m) => m.name.len() <= MAX_MEMBER_NAME && m.misses.len() <= MAX_MISSES,
-            Self::Dir { .. } | Self::File { .. } | Self::Tomb | Self::Policy(_) => true,
+            Self::File { size, .. } => *size <= MAX_FILE_SIZE,
+            Self::Dir { .. } | Self::Tomb | Self::Policy(_) => true,
         }
     }
 
@@ -243,7 +247,8 @@ impl Row {
         let shown: Vec<Value> = self.siblings.values().filter(|v| is_seen(v)).cloned().collect();
         let is_replaced = |v: &Value| {
             let was_hidden = is_seen(v) || shown.iter().any(|s| s.succeeds(v));
-            was_hidden || !v.body.is_live() || v.body.same_content(&body)
+            let is_older = is_mutant(Mutant::ClockDecides) && v.stamp < now;
+            was_hidden || !v.body.is_live() || v.body.same_content(&body) || is_older
         };
         let replaced: Vec<Dot> = self.siblings.iter().filter(|(_, v)| is_replaced(v)).map(|(d, _)| *d).collect();
         let replaced: Vec<Value> = replaced.iter().filter_map(|d| self.siblings.remove(d)).collect();
@@ -256,7 +261,10 @@ impl Row {
             }
             seen => Value {
                 prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
-                stamp: newest(&|_| true).map_or(at, |n| at.max(WallTime(n.0.saturating_add(1)))),
+                stamp: match newest(&|_| true) {
+                    Some(n) if !is_mutant(Mutant::StampNotAbove) => at.max(WallTime(n.0.saturating_add(1))),
+                    _ => at,
+                },
                 body,
             },
         };

@@ -4,6 +4,7 @@ use super::policy::Policy;
 use super::row::Body;
 use super::vector::{Dot, Vector};
 use crate::id::{Actor, ContentId, DeviceId, FolderId, PublicKey};
+use crate::proving::{Mutant, is_mutant};
 use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 use minicbor::{Decode, Encode};
 
@@ -54,6 +55,7 @@ impl Stat {
     pub fn differs(&self, now: &Self) -> bool {
         match (self.kind, now.kind) {
             (StatKind::Dir, StatKind::Dir) => self.mode != now.mode,
+            (kind, other) if is_mutant(Mutant::SizeAloneTells) => (kind, self.size) != (other, now.size),
             _ => self != now,
         }
     }

@@ -1,5 +1,7 @@
 //! When to dial a peer: exponential backoff with jitter, then dormancy with a slow probe.
 
+use crate::id::EffectId;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::rng::Rng;
 use crate::time::Instant;
 use core::time::Duration;
@@ -54,8 +56,8 @@ pub enum DialState {
     Idle,
     /// Waiting for the next attempt.
     Backoff(Instant),
-    /// An attempt is under way.
-    Dialing,
+    /// This attempt is under way.
+    Dialing(EffectId),
     /// Too many failures: only a slow probe.
     Dormant(Instant),
     /// A session stands, since then.
@@ -89,8 +91,9 @@ impl Dialer {
     /// When the next attempt is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
+            DialState::Dormant(_) if is_mutant(Mutant::DormantForEver) => None,
             DialState::Backoff(at) | DialState::Dormant(at) => Some(at),
-            DialState::Idle | DialState::Dialing | DialState::Connected(_) => None,
+            DialState::Idle | DialState::Dialing(_) | DialState::Connected(_) => None,
         }
     }
 
@@ -98,30 +101,37 @@ impl Dialer {
     pub fn nudge(&mut self, now: Instant) {
         match self.state {
             DialState::Idle | DialState::Backoff(_) | DialState::Dormant(_) => self.state = DialState::Backoff(now),
-            DialState::Dialing | DialState::Connected(_) => {}
+            DialState::Dialing(_) | DialState::Connected(_) => {}
         }
     }
 
-    /// Whether an attempt is due; if so it has begun.
-    pub fn begin(&mut self, now: Instant) -> bool {
-        let due = self.deadline().is_some_and(|at| at <= now);
-        if due {
-            self.state = DialState::Dialing;
-        }
-        due
+    /// Whether an attempt is due.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
     }
 
-    /// The attempt failed.
-    pub fn failed(&mut self, now: Instant, rng: &mut Rng) {
-        if self.state == DialState::Dialing {
+    /// An attempt begins.
+    pub fn begin(&mut self, dial: EffectId) {
+        self.state = DialState::Dialing(dial);
+    }
+
+    /// An attempt failed. One that was given up before says nothing about the one under way: the answer is whether it
+    /// is this one.
+    pub fn failed(&mut self, dial: EffectId, now: Instant, rng: &mut Rng) -> bool {
+        let is_current = self.state == DialState::Dialing(dial);
+        if is_current {
             self.fall_back(now, rng);
         }
+        is_current
     }
 
     /// A session stands, whoever dialled.
     pub fn connected(&mut self, now: Instant) {
         if !matches!(self.state, DialState::Connected(_)) {
             self.state = DialState::Connected(now);
+            if is_mutant(Mutant::ForgivenEarly) {
+                self.failures = 0;
+            }
         }
     }
 
@@ -129,6 +139,9 @@ impl Dialer {
     pub fn disconnected(&mut self, now: Instant, rng: &mut Rng) {
         if let DialState::Connected(since) = self.state {
             if now.since(since) >= self.policy.stable {
+                if self.failures > 0 {
+                    sometimes(Point::DialForgiven);
+                }
                 self.failures = 0;
             }
             self.fall_back(now, rng);
@@ -137,8 +150,12 @@ impl Dialer {
 
     fn fall_back(&mut self, now: Instant, rng: &mut Rng) {
         self.failures = self.failures.saturating_add(1);
-        let at = now + self.policy.pause(self.failures, rng);
+        let pause = self.policy.pause(self.failures, rng);
+        let at = if is_mutant(Mutant::DialAtOnce) { now } else { now + pause };
         let dormant = self.failures >= self.policy.attempts;
+        if dormant {
+            sometimes(Point::DialDormant);
+        }
         self.state = if dormant { DialState::Dormant(at) } else { DialState::Backoff(at) };
     }
 }
@@ -154,8 +171,9 @@ mod tests {
         dialer.nudge(now);
         (0..count)
             .map(|_| {
-                assert!(dialer.begin(now));
-                dialer.failed(now, &mut rng);
+                assert!(dialer.is_due(now));
+                dialer.begin(EffectId(1));
+                dialer.failed(EffectId(1), now, &mut rng);
                 let at = dialer.deadline().unwrap();
                 let pause = at.since(now);
                 now = at;
@@ -194,12 +212,23 @@ mod tests {
         let mut rng = Rng::new(3);
         let mut dialer = Dialer::new(BackoffPolicy { attempts: 1, ..BackoffPolicy::default() });
         dialer.nudge(Instant(5));
-        assert!(dialer.begin(Instant(5)));
+        dialer.begin(EffectId(1));
         dialer.nudge(Instant(6));
-        assert_eq!(dialer.state(), DialState::Dialing);
-        dialer.failed(Instant(7), &mut rng);
+        assert_eq!(dialer.state(), DialState::Dialing(EffectId(1)));
+        dialer.failed(EffectId(1), Instant(7), &mut rng);
         assert!(matches!(dialer.state(), DialState::Dormant(_)));
         dialer.nudge(Instant(8));
-        assert!(dialer.begin(Instant(8)));
+        assert!(dialer.is_due(Instant(8)));
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_up_does_not_end_the_one_under_way() {
+        let (mut rng, mut dialer) = (Rng::new(4), Dialer::new(BackoffPolicy::default()));
+        dialer.begin(EffectId(1));
+        dialer.connected(Instant(1));
+        dialer.disconnected(Instant(2), &mut rng);
+        dialer.begin(EffectId(2));
+        dialer.failed(EffectId(1), Instant(3), &mut rng);
+        assert_eq!((dialer.state(), dialer.failures()), (DialState::Dialing(EffectId(2)), 1));
     }
 }

@@ -7,6 +7,7 @@ use crate::id::{Actor, DeviceId, FolderId, LinkId, RequestId};
 use crate::index::{FolderState, Index, Member, MemberState, PeerRecord, Policy, Vector};
 use crate::input::Command;
 use crate::output::{Answer, Output, Refusal};
+use crate::proving::{Mutant, is_mutant};
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
 
 /// How long the inviter of a new device leaves dialling to it.
@@ -53,7 +54,7 @@ impl Node {
             Command::Audit { .. } | Command::Audits(_) | Command::Why(..) | Command::Conflicts(_) | Command::Shutdown
         );
         let answer = self.carry_out(command, index)?;
-        if is_change {
+        if is_change && !is_mutant(Mutant::PromiseUndurable) {
             index.make_durable()?;
         }
         self.cx.emit(Output::Reply { request, answer });

@@ -7,6 +7,7 @@ use crate::exchange::{Outgoing, Position};
 use crate::id::{DeviceId, FolderId, LinkId};
 use crate::index::{FolderState, Index, Key, PolicyChoice, Vector};
 use crate::input::Lane;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::wire::{Caught, Flow, FolderOffer, Have, Message, Rows, SyncStart, WireRow};
 use alloc::vec::Vec;
 
@@ -52,6 +53,7 @@ impl Exchange {
 impl Node {
     /// Keeps an offer for later.
     pub(super) fn early<I: Index>(&mut self, link: LinkId, offer: FolderOffer, index: &mut I) -> Result<(), I::Error> {
+        sometimes(Point::OfferEarly);
         let Some(l) = self.links.get_mut(&link) else { return Ok(()) };
         if l.early.len() >= MAX_EARLY {
             return self.misbehaved(link, "too many offers before the hello", index);
@@ -92,6 +94,7 @@ impl Node {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let Some(f) = self.folders.get_mut(&offer.folder).filter(|f| f.has_member(device)) else {
+            sometimes(Point::FolderDeclined);
             self.say(link, Lane::Index, &Message::FolderGone(offer.folder));
             return Ok(());
         };
@@ -99,11 +102,14 @@ impl Node {
             return self.early(link, offer.clone(), index);
         }
         let confirmed = offer.knowledge.seq(f.state.actor);
-        if confirmed > f.state.seq {
+        if confirmed > f.state.seq && !is_mutant(Mutant::RollbackUnnoticed) {
             return self.begin_again(offer.folder, index);
         }
         f.state.acked = f.state.acked.max(confirmed);
         let peer = f.peer_mut(device);
+        if is_mutant(Mutant::CursorAhead) && peer.epoch == offer.epoch {
+            peer.cursor = offer.max_rev;
+        }
         peer.knowledge.clone_from(&offer.knowledge);
         peer.applied.clone_from(&offer.applied);
         let outgoing = Outgoing::new(&f.state, &offer_of(&f.state, device), offer);
@@ -129,6 +135,7 @@ impl Node {
 
     /// A peer knows writes of ours that we do not: this database is older than what it once said.
     fn begin_again<I: Index>(&mut self, folder: FolderId, index: &mut I) -> Result<(), I::Error> {
+        sometimes(Point::RollbackNoticed);
         if let Some(f) = self.folders.get_mut(&folder) {
             f.renew_late(&mut self.cx, index)?;
             f.tell_actor(&mut self.cx, index)?;
@@ -144,11 +151,23 @@ impl Node {
     pub(super) fn sync_start(&mut self, link: LinkId, device: DeviceId, start: SyncStart) {
         let Some(f) = self.folders.get_mut(&start.folder).filter(|f| f.has_member(device)) else { return };
         let Some(l) = self.links.get_mut(&link) else { return };
+        if is_mutant(Mutant::KnownAtStart) {
+            f.state.knowledge.join(&start.knowledge);
+        }
         let peer = f.peer_mut(device);
         let by_rev = match start.flow {
-            Flow::Since(rev) => rev == peer.cursor && start.epoch == peer.epoch,
-            Flow::All => false,
+            Flow::Since(rev) => {
+                sometimes(Point::FlowByCursor);
+                rev == peer.cursor && start.epoch == peer.epoch
+            }
+            Flow::All => {
+                sometimes(Point::FlowInFull);
+                false
+            }
         };
+        if peer.epoch != 0 && peer.epoch != start.epoch {
+            sometimes(Point::EpochChanged);
+        }
         if !by_rev {
             (peer.epoch, peer.cursor) = (start.epoch, 0);
         }
@@ -171,6 +190,10 @@ impl Node {
         };
         let Some(f) = self.folders.get_mut(&rows.folder).filter(|f| f.has_member(device)) else { return Ok(()) };
         let Some(incoming) = &mut exchange.incoming else { return Ok(()) };
+        // A peer that hears of them from a third one sends them before it says that it knows them.
+        if rows.rows.iter().any(|r| r.row.ctx.seq(f.state.actor) > f.state.seq) {
+            return self.begin_again(rows.folder, index);
+        }
         let nothing = Vector::default();
         let claimed = exchange.outgoing.as_ref().map_or(&nothing, |o| &o.claimed);
         let arrival = f.arrive(rows.rows, &incoming.known, claimed, &mut self.cx, index)?;
@@ -276,6 +299,7 @@ impl Node {
             let Some(outgoing) = exchange.outgoing.as_mut() else { return Ok(()) };
             let Some(f) = self.folders.get(&folder) else { return Ok(()) };
             if outgoing.in_flight >= MAX_IN_FLIGHT {
+                sometimes(Point::LaneFull);
                 return Ok(());
             }
             let message = match next_rows(outgoing, f, &limits, index)? {
@@ -283,12 +307,14 @@ impl Node {
                     self.cx.counters.rows_sent += rows.rows.len() as u64;
                     Message::Rows(rows)
                 }
-                None if answered && outgoing.caught_due(&f.state) => Message::Caught(Caught {
-                    folder,
-                    rev: f.state.rev,
-                    knowledge: f.state.knowledge.clone(),
-                    applied: f.state.applied.clone(),
-                }),
+                None if (answered || is_mutant(Mutant::CaughtUnanswered)) && outgoing.caught_due(&f.state) => {
+                    Message::Caught(Caught {
+                        folder,
+                        rev: f.state.rev,
+                        knowledge: f.state.knowledge.clone(),
+                        applied: f.state.applied.clone(),
+                    })
+                }
                 None => return Ok(()),
             };
             self.say_rows(link, folder, &message);
@@ -349,7 +375,10 @@ fn next_rows<I: Index>(
         if page.is_empty() {
             match &outgoing.position {
                 Position::ByKey { from, .. } => {
-                    let from = *from;
+                    let from = if is_mutant(Mutant::WalkMissesChanges) { folder.state.rev } else { *from };
+                    if from < folder.state.rev {
+                        sometimes(Point::ChangedDuringWalk);
+                    }
                     outgoing.position = Position::ByRev(from);
                     // Said even without a row: the receiver waits for the end of the list.
                     return Ok(Some(Rows { folder: id, rows, upto: Some(from) }));
@@ -373,6 +402,9 @@ fn next_rows<I: Index>(
                 Position::ByRev(rev) => *rev = v.rev,
             }
         }
+    }
+    if rows.len() >= limits.batch_rows || bytes >= limits.batch_bytes {
+        sometimes(Point::BatchSplit);
     }
     if rows.is_empty() {
         return Ok(None);

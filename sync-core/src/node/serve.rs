@@ -5,6 +5,7 @@ use crate::error::FetchError;
 use crate::id::{AskId, ContentId, DeviceId, FolderId, LinkId};
 use crate::index::Index;
 use crate::output::{Output, Serve, Source};
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::transfer::SCHEME;
 use crate::wire::{ListWant, MAX_WANT_ITEMS, Message, Want, decode};
 use alloc::{format, vec::Vec};
@@ -23,14 +24,18 @@ impl Node {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let Some(l) = self.links.get_mut(&link).filter(|l| !l.closing) else { return Ok(()) };
-        let (device, ready, busy) = (l.device, l.is_ready(), l.asks >= self.cx.config.limits.asks);
+        let (device, ready, busy) =
+            (l.device, l.is_ready(), l.asks >= self.cx.config.limits.asks && !is_mutant(Mutant::AsksUnbounded));
         let message = match decode(frame) {
             Ok(message) if ready => message,
             Ok(message) => return self.misbehaved(link, &format!("{} before hello", message.name()), index),
             Err(error) => return self.misbehaved(link, &format!("{error}"), index),
         };
         let answer = match message {
-            _ if busy => Serve::Refuse(FetchError::Busy),
+            _ if busy => {
+                sometimes(Point::AsksRefused);
+                Serve::Refuse(FetchError::Busy)
+            }
             Message::Want(want) if want.items.len() > MAX_WANT_ITEMS => {
                 return self.misbehaved(link, "a request of too many items", index);
             }
@@ -66,9 +71,14 @@ impl Node {
             let source = match (found, end) {
                 (Some(source), Some(end)) if end <= source.expect.size => Ok(source),
                 (Some(_), _) => Err(FetchError::Refused),
-                (None, _) => Err(FetchError::NotFound),
+                (None, _) => {
+                    sometimes(Point::NothingToServe);
+                    Err(FetchError::NotFound)
+                }
             };
-            out.push((source, item.offset..end.unwrap_or(item.offset)));
+            if source.is_ok() || !is_mutant(Mutant::AnswersShifted) {
+                out.push((source, item.offset..end.unwrap_or(item.offset)));
+            }
         }
         Ok(Serve::Ranges(out))
     }

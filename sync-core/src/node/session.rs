@@ -9,6 +9,7 @@ use crate::index::{Index, PeerRecord};
 use crate::input::{Lane, LinkStats};
 use crate::link::{Health, health};
 use crate::output::{Event, Output};
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::time::{Instant, Timer};
 use crate::wire::{FolderOffer, Hello, Message, PROTOCOL_VERSION, decode, encode};
 use alloc::{collections::BTreeMap, collections::BTreeSet, format, string::String, vec::Vec};
@@ -25,7 +26,8 @@ const MAX_NAME: usize = 128;
 pub(super) struct Link {
     pub(super) device: DeviceId,
     addr: String,
-    outbound: bool,
+    /// The attempt that it came of, if this device dialled.
+    dial: Option<EffectId>,
     /// Until when the peer must have said hello; `None` once it has.
     greeting_until: Option<Instant>,
     heard_at: Instant,
@@ -55,7 +57,11 @@ impl Link {
 
     /// When the peer counts as gone unless it is heard.
     fn mute_at(&self, limits: &Limits) -> Instant {
-        let mute = self.heard_at + limits.mute;
+        let mute = if is_mutant(Mutant::MuteForEver) {
+            self.heard_at + limits.mute * 1_000
+        } else {
+            self.heard_at + limits.mute
+        };
         self.doubted_until.map_or(mute, |until| until.min(mute))
     }
 
@@ -81,7 +87,6 @@ impl Node {
         index: &mut I,
     ) -> Result<(), I::Error> {
         let device = DeviceId::of_key(key);
-        let outbound = dial.is_some();
         if let Some(dial) = dial {
             // The dialler waits for the hello; until then the attempt is still under way.
             self.cx.finish(dial);
@@ -90,7 +95,7 @@ impl Node {
         let entry = Link {
             device,
             addr: addr.clone(),
-            outbound,
+            dial,
             greeting_until: Some(now + limits.handshake),
             heard_at: now,
             said_at: now,
@@ -105,7 +110,8 @@ impl Node {
             closing: false,
         };
         self.links.insert(link, entry);
-        if !self.peers.get(&device).is_some_and(|p| !p.record.removed && p.record.key == *key) {
+        let is_paired = self.peers.get(&device).is_some_and(|p| !p.record.removed && p.record.key == *key);
+        if !is_paired && !is_mutant(Mutant::PinUnchecked) {
             let reason = "this device is not paired: pair it with 'landropic invite'";
             return self.refuse(link, CloseCode::NotAuthorised, reason, index);
         }
@@ -148,15 +154,19 @@ impl Node {
             peer.dialer.disconnected(self.cx.at.now, &mut self.cx.rng);
             peer.reason.clone_from(&reason);
             self.cx.event(Event::PeerDisconnected { peer: gone.device, reason });
-        } else if gone.outbound && peer.link.is_none() {
-            peer.dialer.failed(self.cx.at.now, &mut self.cx.rng);
+        } else if let Some(dial) = gone.dial.filter(|_| peer.link.is_none()) {
+            peer.dialer.failed(dial, self.cx.at.now, &mut self.cx.rng);
             peer.reason = reason;
         }
     }
 
     pub(super) fn link_stats(&mut self, link: LinkId, stats: LinkStats) {
         if let Some(l) = self.links.get_mut(&link) {
-            l.health = health(&l.stats, &stats);
+            let (before, now) = (l.health, health(&l.stats, &stats));
+            if before != now {
+                sometimes(Point::turned(now));
+            }
+            l.health = now;
             l.stats = stats;
         }
     }
@@ -181,6 +191,7 @@ impl Node {
             } else if mute {
                 self.hang_up(link, CloseCode::None, "nothing was heard for ten seconds");
             } else if silent {
+                sometimes(Point::Pinged);
                 self.say(link, Lane::Control, &Message::Ping(now.0));
             }
         }
@@ -268,7 +279,7 @@ impl Node {
         }
         let Some(l) = self.links.get_mut(&link) else { return Ok(()) };
         l.greeting_until = None;
-        let addr = if l.outbound { l.addr.clone() } else { at_port(&l.addr, hello.listen_port) };
+        let addr = if l.dial.is_some() { l.addr.clone() } else { at_port(&l.addr, hello.listen_port) };
         let Some(peer) = self.peers.get_mut(&device) else { return Ok(()) };
         peer.link = Some(link);
         peer.dialer.connected(self.cx.at.now);
@@ -285,6 +296,7 @@ impl Node {
         }
         self.cx.event(Event::PeerConnected { peer: device, addr });
         if let Some(old) = old {
+            sometimes(Point::LinkTakenOver);
             self.hang_up(old, CloseCode::Superseded, "a newer link to this device took over");
         }
         let ids: Vec<FolderId> = self.folders.keys().copied().collect();
@@ -295,11 +307,15 @@ impl Node {
             self.offer(link, id);
         }
         let early = self.links.get_mut(&link).map(|l| core::mem::take(&mut l.early)).unwrap_or_default();
+        if is_mutant(Mutant::EarlyOfferLost) {
+            return Ok(());
+        }
         early.values().try_for_each(|offer| self.offered(link, device, offer, index))
     }
 
     /// A peer that offers another link may have been restarted: the old one is not waited for as long as usual.
     fn doubt(&mut self, link: LinkId) {
+        sometimes(Point::LinkDoubted);
         let until = self.cx.at.now + PROOF;
         if let Some(l) = self.links.get_mut(&link) {
             l.doubted_until.get_or_insert(until);
@@ -310,7 +326,7 @@ impl Node {
     /// Whether a new link replaces an old one to the same device: both sides decide alike, by who dialled.
     fn takes_over(&self, new: LinkId, old: LinkId) -> bool {
         let me = self.cx.config.device;
-        let initiator = |link: LinkId| self.links.get(&link).map(|l| if l.outbound { me } else { l.device });
+        let initiator = |link: LinkId| self.links.get(&link).map(|l| if l.dial.is_some() { me } else { l.device });
         match (initiator(new), initiator(old)) {
             (Some(new), Some(old)) => new <= old,
             _ => true,

@@ -6,6 +6,7 @@
 
 use crate::index::{Body, Dot, Loser, MAX_AGAIN, copy_name};
 use crate::path::RelPath;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use alloc::{collections::BTreeMap, collections::BTreeSet, vec::Vec};
 
 /// A version that lost: where it comes from, and which.
@@ -135,10 +136,12 @@ impl Copies {
             let Some(loser) = self.losers.get(&lost.0).and_then(|losers| losers.get(&lost.1)) else { continue };
             // Names are handed out in order, so those before the last one are gone.
             for copy in again.by_ref().map_while(|n| name(&lost.0, loser, n)) {
-                if !is_taken(&copy)? {
+                if is_mutant(Mutant::CopyTakesName) || !is_taken(&copy)? {
+                    sometimes(Point::CopyShown);
                     shown.insert(lost.clone(), copy);
                     break;
                 }
+                sometimes(Point::CopyNumbered);
             }
         }
         let by_copy = |shown: BTreeMap<Lost, RelPath>| shown.into_iter().map(|(lost, copy)| (copy, lost)).collect();

@@ -5,6 +5,7 @@ use super::step::Wanted;
 use crate::index::{Base, Body, Dot, Row, Stat};
 use crate::input::Seen;
 use crate::path::RelPath;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 
 /// What a look at the disk means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +64,14 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
         Some(base) if base.body == body && base.stat == stat => LocalChange::None,
         Some(base) if base.body == body => LocalChange::Adopt(Base { stat, ..base.clone() }),
         // A touch of what somebody has replaced is nobody's edit: the replacement comes.
-        Some(base) if base.body.same_content(&body) && base.dot.is_some() && !is_live(row, base) => {
+        Some(base) if base.body.same_content(&body) && is_superseded(row, base) && !is_mutant(Mutant::TouchRevives) => {
+            sometimes(Point::TouchOfOldAdopted);
             LocalChange::Adopt(Base { dot: base.dot, body, stat })
         }
         // Bytes that a live version has replaced already, where base's own version is history too: they are what an apply
         // put there before a crash, not somebody's edit.
-        Some(base) if base.dot.is_some() && !is_live(row, base) && is_replaced(row, &body) => {
+        Some(base) if is_superseded(row, base) && is_replaced(row, &body) => {
+            sometimes(Point::OwnApplyRecognised);
             LocalChange::Adopt(Base { dot: base.dot, body, stat })
         }
         Some(base) => match already_here(row, wanted, &body) {
@@ -78,13 +81,17 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
             Some(dot @ Some(_)) if !base.body.same_content(&body) && (dot == dot_of(wanted) || !is_live(row, base)) => {
                 LocalChange::Adopt(Base { dot, body, stat })
             }
+            _ if is_mutant(Mutant::SawTheWinner) => LocalChange::Write { body, stat, saw: dot_of(wanted) },
             _ => LocalChange::Write { body, stat, saw: base.dot },
         },
         None => match already_here(row, wanted, &body) {
             // A directory of the user's has a row of its own, even where what is in it was looked at first.
             Some(dot @ Some(_)) => LocalChange::Adopt(Base { dot, body, stat }),
             Some(None) => LocalChange::Write { body, stat, saw: None },
-            None if first_scan && is_leftover(row, &body) => LocalChange::Adopt(Base { dot: None, body, stat }),
+            None if first_scan && is_leftover(row, &body) => {
+                sometimes(Point::LeftoverAdopted);
+                LocalChange::Adopt(Base { dot: None, body, stat })
+            }
             None => LocalChange::Write { body, stat, saw: None },
         },
     }
@@ -122,6 +129,11 @@ fn dot_of(wanted: &Wanted) -> Option<Dot> {
 /// Whether nobody has replaced the version that base says is there.
 fn is_live(row: &Row, base: &Base) -> bool {
     base.dot.is_some_and(|dot| row.siblings.contains_key(&dot))
+}
+
+/// Whether somebody has.
+fn is_superseded(row: &Row, base: &Base) -> bool {
+    base.dot.is_some() && !is_live(row, base)
 }
 
 /// Whether a live version replaced exactly these bytes.

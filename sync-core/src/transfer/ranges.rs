@@ -4,6 +4,7 @@ use super::bits::Bits;
 use super::list::ChunkList;
 use crate::id::{ContentId, DeviceId};
 use crate::index::Staged;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -38,7 +39,10 @@ impl Ranges {
     /// Progress of a file of which `sealed` is durable.
     pub fn new(list: ChunkList, sealed: &[u8], supplier: Option<DeviceId>) -> Self {
         let sealed = Bits::from_bytes(sealed, list.len());
-        let resumed_bytes = sealed.iter().map(|i| list.chunk_len(i)).sum();
+        let resumed_bytes: u64 = sealed.iter().map(|i| list.chunk_len(i)).sum();
+        if (1..list.bytes()).contains(&resumed_bytes) {
+            sometimes(Point::Resumed);
+        }
         Self {
             supplier,
             asked: sealed.clone(),
@@ -61,6 +65,7 @@ impl Ranges {
     /// asked for from now on. None while a crash would cost `max_exposed` bytes.
     pub fn ask(&mut self, max_bytes: u64, max_exposed: u64) -> Option<(Range<usize>, u64)> {
         if self.asked_bytes - self.sealed_bytes >= max_exposed {
+            sometimes(Point::ExposureReached);
             return None;
         }
         let start = self.asked.first_clear(self.frontier)?;
@@ -75,6 +80,9 @@ impl Ranges {
             self.asked.set(end);
             bytes += len;
             end += 1;
+        }
+        if end - start > 1 {
+            sometimes(Point::ChunksAskedTogether);
         }
         self.asked_bytes += bytes;
         let offset = (0..start).map(|i| self.list.chunk_len(i)).sum();
@@ -107,6 +115,7 @@ impl Ranges {
             self.asked_bytes -= self.list.chunk_len(i);
         }
         if split < range.end {
+            sometimes(Point::RangeCutShort);
             self.frontier = self.frontier.min(split);
         }
         self.written_bytes += bytes;
@@ -148,16 +157,26 @@ impl Ranges {
     /// A seal ended. Returns the record that a restart resumes from, if it succeeded.
     pub fn end_seal(&mut self, content: ContentId, size: u64, ok: bool) -> Option<Staged> {
         let written = self.sealing.take()?;
-        if !ok {
+        let written = if is_mutant(Mutant::UnsealedCounts) { self.written.clone() } else { written };
+        if !ok && !is_mutant(Mutant::SealFailureIgnored) {
+            sometimes(Point::SealTakenBack);
             // What could not be made durable may be gone, even where it can still be read.
             self.written = self.sealed.clone();
             self.written_bytes = self.sealed_bytes;
             self.ask_again();
             return None;
         }
+        sometimes(Point::Sealed);
         self.sealed_bytes = written.iter().map(|i| self.list.chunk_len(i)).sum();
         self.sealed = written;
         Some(self.record(content, size))
+    }
+
+    /// The file was read back whole, and made durable with that. Returns the record that a restart resumes from.
+    pub fn finished(&mut self, content: ContentId, size: u64) -> Staged {
+        self.sealed = self.written.clone();
+        self.sealed_bytes = self.written_bytes;
+        self.record(content, size)
     }
 
     /// The record that a restart resumes from.

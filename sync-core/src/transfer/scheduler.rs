@@ -6,6 +6,7 @@ use crate::config::Limits;
 use crate::id::{ContentId, DeviceId, LinkId};
 use crate::index::Staged;
 use crate::path::RelPath;
+use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::time::Instant;
 use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, vec::Vec};
 use core::ops::{Bound, Range};
@@ -83,7 +84,7 @@ impl Transfer {
     /// Whether `device` may be asked.
     fn may_ask(&self, device: DeviceId, now: Instant) -> bool {
         !self.salvaging
-            && self.lacking.get(&device).is_none_or(|until| *until <= now)
+            && self.lacking.get(&device).is_none_or(|until| *until <= now && !is_mutant(Mutant::LacksForGood))
             && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
     }
 
@@ -93,6 +94,7 @@ impl Transfer {
         if let State::Active(ranges) = &mut self.state {
             ranges.ask_again();
             let State::Active(ranges) = core::mem::replace(&mut self.state, State::Idle) else { return };
+            sometimes(Point::ListDoubted);
             self.doubted = Some(ranges);
         }
     }
@@ -267,7 +269,8 @@ impl Transfers {
 
     /// Whether `attempt` is still under way.
     pub fn is_current(&self, attempt: Attempt) -> bool {
-        self.all.get(&attempt.content).is_some_and(|t| t.attempt == attempt.number)
+        let is_latest = |t: &Transfer| t.attempt == attempt.number || is_mutant(Mutant::StaleAttempt);
+        self.all.get(&attempt.content).is_some_and(is_latest)
     }
 
     /// Begins `content` anew: what was asked for before does not count.
@@ -333,7 +336,10 @@ impl Transfers {
     pub fn listed(&mut self, content: ContentId, list: ChunkList, device: DeviceId) -> Option<Staged> {
         let t = self.all.get_mut(&content)?;
         let mut ranges = match t.doubted.take() {
-            Some(ranges) if ranges.list == list => *ranges,
+            Some(ranges) if ranges.list == list => {
+                sometimes(Point::ListConfirmed);
+                *ranges
+            }
             Some(_) | None => Ranges::new(list, &[], None),
         };
         ranges.supplier = Some(device);
@@ -356,10 +362,12 @@ impl Transfers {
         let Some(t) = self.all.get_mut(&content) else { return };
         match verdict {
             Verdict::Lacks(until) => {
+                sometimes(Point::PeerLacks);
                 t.lacking.insert(device, until);
                 self.doubtful.insert(content);
             }
             Verdict::Bad(until) => {
+                sometimes(Point::BytesWrong);
                 let count = t.bad.get(&device).map_or(0, |(n, _)| *n);
                 t.bad.insert(device, (count.saturating_add(1), until));
                 t.wrong += 1;
@@ -396,22 +404,28 @@ impl Transfers {
         doubtful.into_iter().for_each(|content| self.offered(content, device));
     }
 
-    /// Contents that some device turned out to lack and that nothing is under way for, with their sizes: whoever put them
-    /// in the trash, perhaps nobody has them elsewhere. Until [`salvaged`](Self::salvaged) nobody is asked for them.
-    pub fn salvage(&mut self, limit: usize) -> Vec<(ContentId, u64)> {
+    /// Contents that nothing is under way for and that some device turned out to lack, or any if there is `nobody` to ask,
+    /// with their sizes: whoever put them in the trash, perhaps nobody has them elsewhere. Until
+    /// [`salvaged`](Self::salvaged) nobody is asked for them.
+    pub fn salvage(&mut self, limit: usize, nobody: bool) -> Vec<(ContentId, u64)> {
         let rests = |t: &Transfer| match &t.state {
             State::Idle => true,
             State::Active(ranges) => ranges.is_at_rest() && !ranges.is_complete(),
             State::Busy(_) | State::Written(_) | State::Ready => false,
         };
+        let after = self.salvaged.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let within = (after, Bound::Unbounded);
+        let candidates: Vec<ContentId> = if nobody {
+            self.all.range(within).map(|(content, _)| *content).collect()
+        } else {
+            self.doubtful.range(within).copied().collect()
+        };
         let mut out = Vec::new();
-        let after = self.salvaged.take();
-        let rest = self.doubtful.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
-        for content in rest {
-            let t = self.all.get_mut(content).filter(|t| !t.lacking.is_empty() && rests(t));
+        for content in candidates {
+            let t = self.all.get_mut(&content).filter(|t| (nobody || !t.lacking.is_empty()) && rests(t));
             if let Some(t) = t.filter(|_| out.len() < limit) {
                 t.salvaging = true;
-                out.push((*content, t.size));
+                out.push((content, t.size));
             }
         }
         self.salvaged = out.last().map(|(content, _)| *content).filter(|_| out.len() == limit);
@@ -470,6 +484,9 @@ impl Transfers {
             return Some(action);
         }
         if slots.iter().all(|s| s.outstanding >= limits.peer_window_bytes) {
+            if !slots.is_empty() {
+                sometimes(Point::WindowFull);
+            }
             return self.next_finish();
         }
         self.next_finish()
@@ -501,7 +518,8 @@ impl Transfers {
 
     /// The device with the least to do that may be asked for a content.
     fn pick(t: &Transfer, slots: &[Slot], limits: &Limits, now: Instant) -> Option<usize> {
-        let may_ask = |s: &Slot| s.outstanding < limits.peer_window_bytes && t.may_ask(s.device, now);
+        let has_room = |s: &Slot| s.outstanding < limits.peer_window_bytes || is_mutant(Mutant::WindowIgnored);
+        let may_ask = |s: &Slot| has_room(s) && t.may_ask(s.device, now);
         let able = slots.iter().enumerate().filter(|(_, s)| may_ask(s));
         able.min_by_key(|(_, s)| s.outstanding).map(|(i, _)| i)
     }
@@ -525,6 +543,9 @@ impl Transfers {
                 bytes += t.size;
                 items.push((*content, t.size));
             }
+        }
+        if items.len() > 1 {
+            sometimes(Point::SmallAskedTogether);
         }
         items.iter().for_each(|(content, _)| self.set_busy(*content, "active"));
         chosen.map(|slot| Action::Batch { slot, items })

@@ -197,7 +197,7 @@ fn any_key() -> impl Strategy<Value = Key> {
 }
 
 fn any_body() -> impl Strategy<Value = Body> {
-    let file = (id32(), any::<u64>(), any::<i64>(), any::<u32>())
+    let file = (id32(), 0..=1_u64 << 53, any::<i64>(), any::<u32>())
         .prop_map(|(content, size, mtime_ns, mode)| Body::File { content: ContentId(content), size, mtime_ns, mode });
     let limit = btree_map(any::<u64>().prop_map(Actor), any::<u64>(), 0..3);
     let state = prop_oneof![

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use sync_core::id::DeviceId;
-use sync_core::index::{Dot, Key, MAX_SIBLINGS, Row, Vector};
+use sync_core::index::{Body, Dot, Key, MAX_SIBLINGS, Row, Vector};
 use sync_core::path::{MAX_NAME, MAX_PATH, RelPath};
 use sync_core::wire::{
     MAX_CONTROL_FRAME, MAX_INDEX_FRAME, MAX_ROWS, MAX_WANT_ITEMS, Message, PROTOCOL_VERSION, Rows, Want, WireRow,
@@ -247,6 +247,20 @@ fn a_row_of_too_many_siblings_does_not_decode() {
 }
 
 #[test]
+fn a_file_larger_than_any_does_not_decode() {
+    let with_size = |size| {
+        let mut row = one_file();
+        let Some(Body::File { size: was, .. }) = row.siblings.values_mut().next().map(|v| &mut v.body) else {
+            unreachable!("it has one file")
+        };
+        *was = size;
+        rows_of(row)
+    };
+    assert!(decode(&encode(&with_size(1 << 53))).is_ok());
+    assert!(decode(&encode(&with_size((1 << 53) + 1))).is_err());
+}
+
+#[test]
 fn a_row_whose_context_lacks_a_sibling_does_not_decode() {
     let row = one_file();
     assert!(decode(&encode(&rows_of(row.clone()))).is_ok());
@@ -261,6 +275,9 @@ fn lists_longer_than_their_limit_do_not_decode() {
     let rows = |count| Message::Rows(Rows { folder: folder(), rows: vec![row.clone(); count], upto: None });
     assert!(decode(&encode(&rows(MAX_ROWS))).is_ok());
     assert!(decode(&encode(&rows(MAX_ROWS + 1))).is_err());
+    let gone = |count| Message::Gone { folder: folder(), keys: vec![Key::Member(DeviceId([1; 32])); count] };
+    assert!(decode(&encode(&gone(MAX_ROWS))).is_ok());
+    assert!(decode(&encode(&gone(MAX_ROWS + 1))).is_err());
     let Some((_, Message::Want(want))) = samples().into_iter().find(|(name, _)| *name == "want") else {
         panic!("there is a sample of every message");
     };
