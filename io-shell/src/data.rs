@@ -3,7 +3,7 @@
 use crate::folders::Folders;
 use crate::fs::{StageError, StageFile, open_source, source_list, stage_small};
 use crate::net::{Network, fetch_error, stream_code};
-use crate::world::Work;
+use crate::world::{Work, block};
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use sync_core::input::FetchFailure;
 use sync_core::output::{Serve, Source};
+use sync_core::proving::{Mutant, Point, is_mutant, sometimes};
 use sync_core::transfer::{ChunkList, SCHEME};
 use sync_core::wire::{ListWant, Message, Want, WantItem, encode};
 use sync_core::{ContentId, FetchError, FolderId};
@@ -72,10 +73,7 @@ impl DataLane {
 
     /// Runs `job` where it may block.
     async fn block<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let (done, result) = oneshot::channel();
-        self.work.run(Box::new(move || drop(done.send(job()))));
-        // The job is dropped unrun only when the process is ending.
-        result.await.ok()
+        block(self.work.as_ref(), job).await
     }
 
     /// The chunk list of a content of `size` bytes.
@@ -170,7 +168,8 @@ impl DataLane {
         let mut wrong = None;
         for (len, hash) in fetch.chunks.iter() {
             let Some(chunk) = bytes.get(at..at + len as usize) else { break };
-            if *blake3::hash(chunk).as_bytes() != hash {
+            if *blake3::hash(chunk).as_bytes() != hash && !is_mutant(Mutant::ChunkUnverified) {
+                sometimes(Point::ShellChunkWrong);
                 wrong = Some(FetchFailure::Peer(FetchError::BadHash));
                 break;
             }
@@ -193,6 +192,9 @@ impl DataLane {
         // One that was unlinked meanwhile would take the bytes with it.
         if let Some(file) = held.as_ref().filter(|file| file.is_linked()) {
             return Ok(file.clone());
+        }
+        if held.is_some() {
+            sometimes(Point::ShellStageRelinked);
         }
         let root = self.folders.root(fetch.folder)?;
         let file = Arc::new(StageFile::open(&root, fetch.content, fetch.size)?);

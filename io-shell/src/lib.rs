@@ -7,6 +7,7 @@ pub mod api;
 pub mod cli;
 pub mod daemon;
 pub mod data;
+pub mod device;
 pub mod driver;
 pub mod folders;
 pub mod fs;

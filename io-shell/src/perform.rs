@@ -16,6 +16,7 @@ use sync_core::id::{EffectId, RequestId};
 use sync_core::input::CopyError;
 use sync_core::output::{Answer, Event, Make, Op, Refusal};
 use sync_core::{ContentId, FolderId, Input, ItemError, ItemErrorKind, Output, RelPath};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Entries of a directory told at once.
@@ -273,7 +274,12 @@ fn is_root_lost(input: &Input) -> bool {
 
 /// Hands an input to the driver. Returns whether there still is one.
 fn put_blocking(inbox: &mpsc::Sender<Input>, input: Input) -> bool {
-    inbox.blocking_send(input).is_ok()
+    match inbox.try_send(input) {
+        Ok(()) => true,
+        Err(TrySendError::Closed(_)) => false,
+        // Only a thread of its own can wait.
+        Err(TrySendError::Full(input)) => inbox.blocking_send(input).is_ok(),
+    }
 }
 
 async fn put(inbox: &mpsc::Sender<Input>, input: Input) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use sync_core::input::Hint;
 use sync_core::{FolderId, Instant, WallTime};
+use tokio::sync::oneshot;
 
 /// Time.
 pub trait Clock: Send + Sync + 'static {
@@ -53,7 +54,10 @@ pub trait Watch: Send + Sync + 'static {
     fn unwatch(&self, folder: FolderId);
 }
 
-/// What does not depend on the folders.
+/// Starts to watch, with where the hints go.
+pub type StartWatch = Arc<dyn Fn(HintSink) -> anyhow::Result<Arc<dyn Watch>> + Send + Sync>;
+
+/// All that a device needs from outside.
 #[derive(Clone)]
 pub struct World {
     /// Time.
@@ -62,6 +66,15 @@ pub struct World {
     pub net: Arc<dyn Net>,
     /// Blocking work.
     pub work: Arc<dyn Work>,
+    /// Hints.
+    pub watch: StartWatch,
+}
+
+/// Runs `job` where it may block. `None`: it was dropped unrun, which happens only when the process is ending.
+pub async fn block<T: Send + 'static>(work: &dyn Work, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    work.run(Box::new(move || drop(done.send(job()))));
+    result.await.ok()
 }
 
 /// The machine's clocks.

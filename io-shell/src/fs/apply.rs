@@ -14,6 +14,7 @@ mod rename;
 mod tests;
 
 use super::dirs::Dirs;
+use super::door::{self, Step};
 use super::errors::{at_path, trouble};
 use super::root::{Root, RootDir};
 use super::stage::open_stage;
@@ -105,6 +106,7 @@ impl<'r> Batch<'r> {
 
     /// Makes the staged files, and the index of what is about to be displaced, durable.
     fn make_durable(&self, files: Option<Vec<OwnedFd>>) -> Result<(), Errno> {
+        door::pass(Step::Sync)?;
         match files {
             Some(few) => {
                 few.iter().try_for_each(fsync)?;
@@ -125,6 +127,7 @@ impl<'r> Batch<'r> {
         if self.touched.is_empty() && !self.sync_all {
             return Ok(());
         }
+        door::pass(Step::Sync)?;
         if self.sync_all || self.touched.len() > FEW {
             return syncfs(self.dir.fd());
         }

@@ -16,6 +16,7 @@
 mod apply;
 mod chunk;
 mod dirs;
+pub mod door;
 mod errors;
 mod probe;
 mod root;

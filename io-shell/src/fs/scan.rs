@@ -1,5 +1,6 @@
 //! Walking the tree: what is there, without opening or reading a file.
 
+use super::door::{self, Step};
 use super::errors::{at_path, is_gone, trouble};
 use super::root::{Root, RootDir};
 use super::stat::{if_any, stat_at};
@@ -11,6 +12,7 @@ use std::mem::MaybeUninit;
 use sync_core::ItemError;
 use sync_core::index::{Stat, StatKind};
 use sync_core::path::{DirPath, Name, PRIVATE_DIR, RelPath};
+use sync_core::proving::{Mutant, is_mutant};
 
 /// Bytes of directory entries asked of the kernel at once.
 const ENTRIES: usize = 64 << 10;
@@ -110,12 +112,14 @@ impl Walk<'_> {
         let path = if dir.as_path().is_some() { dir.as_bytes() } else { b"." };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let fd = self.root.open_beneath(path, flags).map_err(|errno| Stop::Failed("open", errno))?;
+        door::pass(Step::List).map_err(|errno| Stop::Failed("getdents", errno))?;
         let names = self.names(&fd, dir.as_path().is_none()).map_err(|errno| Stop::Failed("getdents", errno))?;
         let (mut entries, mut dirs) = (Vec::new(), Vec::new());
         let mut after = None;
         for name in names {
             // An entry that could not be looked at must not pass for one that is gone.
             let stat = if_any(stat_at(&fd, &*name, self.root.device()));
+            let stat = stat.or_else(|errno| if is_mutant(Mutant::VanishedUnread) { Ok(None) } else { Err(errno) });
             let Some(stat) = stat.map_err(|errno| Stop::Failed("statx", errno))? else {
                 continue;
             };
@@ -151,7 +155,7 @@ impl Walk<'_> {
             let name = entry.file_name();
             let bytes = name.to_bytes();
             let is_private = is_root && bytes.eq_ignore_ascii_case(PRIVATE_DIR.as_bytes());
-            if !matches!(bytes, b"." | b"..") && !is_private {
+            if !matches!(bytes, b"." | b"..") && (!is_private || is_mutant(Mutant::PrivateShown)) {
                 names.push(CString::from(name));
             }
         }

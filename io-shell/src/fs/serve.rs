@@ -1,6 +1,7 @@
 //! Reading what peers ask for.
 
 use super::chunk::chunk_list;
+use super::door::{self, Step};
 use super::errors::is_gone;
 use super::root::Root;
 use super::stat::stat_fd;
@@ -10,6 +11,7 @@ use std::fs::File;
 use sync_core::FetchError;
 use sync_core::index::StatKind;
 use sync_core::output::Source;
+use sync_core::proving::{Point, sometimes};
 use sync_core::transfer::ChunkList;
 
 /// Opens a file to be served. What is read from it may still change meanwhile: the receiver verifies.
@@ -30,9 +32,15 @@ pub fn open_source(root: &Root, source: &Source) -> Result<File, FetchError> {
             FetchError::Changed
         }
     };
-    let fd = dir.open_beneath(source.path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK).map_err(fail)?;
+    let fd = door::pass(Step::Read)
+        .and_then(|()| dir.open_beneath(source.path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK))
+        .map_err(fail)?;
     let stat = stat_fd(&fd, dir.device()).map_err(fail)?;
-    if stat.kind == StatKind::File && stat == source.expect { Ok(File::from(fd)) } else { Err(FetchError::Changed) }
+    if stat.kind == StatKind::File && stat == source.expect {
+        return Ok(File::from(fd));
+    }
+    sometimes(Point::ShellSourceChanged);
+    Err(FetchError::Changed)
 }
 
 /// The chunk list of a file to be served.

@@ -1,12 +1,14 @@
 //! The staging area: contents on their way into the tree, each in a file named by its hash.
 
+use super::door::{self, Step};
 use super::errors::{errno_of, is_gone, trouble};
 use super::probe::hash_reader;
 use super::root::{Root, open_below};
 use super::stat::stat_fd;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, Dir, FallocateFlags, OFlags, fallocate, fdatasync, ftruncate, ioctl_ficlone, renameat, unlinkat,
+    AtFlags, Dir, FallocateFlags, OFlags, fallocate, fdatasync, fstat, fstatvfs, ftruncate, ioctl_ficlone, renameat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -16,12 +18,15 @@ use std::os::unix::fs::FileExt;
 use sync_core::index::{Stat, StatKind};
 use sync_core::input::CopyError;
 use sync_core::path::RelPath;
+use sync_core::proving::{Mutant, Point, is_mutant, sometimes};
 use sync_core::{ContentId, ItemError, ItemErrorKind};
 
 /// The staging area, inside the private directory.
 const STAGE: &str = "stage";
 /// Bytes copied at once where the file system cannot share them.
 const COPY_BUFFER: usize = 1 << 20;
+/// Bytes of a block as `stat` counts them (POSIX leaves the unit open; Linux and the BSDs have this one).
+const STAT_BLOCK: u64 = 512;
 
 /// Why bytes were not staged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,15 +53,16 @@ pub(super) fn open_stage(dir: &super::root::RootDir) -> Result<OwnedFd, ItemErro
 /// # Errors
 /// `BadHash` before anything is written; the disk's refusal, after which nothing is left of it.
 pub fn stage_small(root: &Root, content: ContentId, bytes: &[u8]) -> Result<(), StageError> {
-    if ContentId::of(bytes) != content {
+    if ContentId::of(bytes) != content && !is_mutant(Mutant::SmallUnverified) {
         return Err(StageError::BadHash);
     }
     let stage = open_stage(&root.enter()?)?;
     let name = content.to_string();
     let mut file = create_fresh(&stage, &name).map_err(|errno| staged("create", content, errno))?;
-    if let Err(error) = file.write_all(bytes) {
+    let written = door::pass(Step::Write).and_then(|()| file.write_all(bytes).map_err(|e| errno_of(&e)));
+    if let Err(errno) = written {
         discard(&stage, &name);
-        return Err(staged("write", content, errno_of(&error)).into());
+        return Err(staged("write", content, errno).into());
     }
     Ok(())
 }
@@ -85,7 +91,7 @@ impl StageFile {
         };
         let held = file.metadata().map_err(|e| staged("fstat", content, errno_of(&e)))?.len();
         if held != size
-            && let Err(errno) = allocate(&file, size)
+            && let Err(errno) = door::pass(Step::Allocate).and_then(|()| allocate(&file, size))
         {
             discard(&stage, &name);
             return Err(staged("allocate", content, errno));
@@ -107,6 +113,7 @@ impl StageFile {
         if end.is_none_or(|end| end > self.size) {
             return Err(staged("write beyond the end of", self.content, Errno::FBIG));
         }
+        door::pass(Step::Write).map_err(|errno| staged("write", self.content, errno))?;
         self.file.write_all_at(bytes, offset).map_err(|e| staged("write", self.content, errno_of(&e)))
     }
 
@@ -126,7 +133,7 @@ impl StageFile {
 pub fn seal(root: &Root, content: ContentId) -> Result<(), ItemError> {
     let stage = open_stage(&root.enter()?)?;
     let fd = open_below(&stage, content.to_string().as_bytes(), OFlags::RDONLY);
-    fd.and_then(fdatasync).map_err(|errno| staged("fdatasync", content, errno))
+    door::pass(Step::Sync).and(fd).and_then(fdatasync).map_err(|errno| staged("fdatasync", content, errno))
 }
 
 /// Reads a staged file back whole and makes it durable; whether it has the size and hash of its content. A missing file
@@ -146,7 +153,7 @@ pub fn finish(root: &Root, content: ContentId, size: u64) -> Result<bool, ItemEr
         return Ok(false);
     }
     let hash = hash_reader(&mut file, size, &mut Vec::new()).map_err(|e| fail("read", errno_of(&e)))?;
-    fdatasync(&file).map_err(|errno| fail("fdatasync", errno))?;
+    door::pass(Step::Sync).and_then(|()| fdatasync(&file)).map_err(|errno| fail("fdatasync", errno))?;
     Ok(hash == content)
 }
 
@@ -165,24 +172,19 @@ pub fn copy(
     let source_dir = from_root.enter().map_err(|_| CopyError::Source)?;
     let source = source_dir.open_beneath(from.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
     let source = File::from(source.map_err(|_| CopyError::Source)?);
-    let is_same = || stat_fd(&source, source_dir.device()).is_ok_and(|now| now == expect);
-    if expect.kind != StatKind::File || !is_same() {
+    let is_same = stat_fd(&source, source_dir.device()).is_ok_and(|now| now == expect);
+    if expect.kind != StatKind::File || !is_same {
         return Err(CopyError::Source);
     }
-    stage_copy(&stage, content, &source, is_same)
+    stage_copy(&stage, content, &source)
 }
 
-/// Stages a content from an open file, which still `is_same` when it has been read.
-pub(super) fn stage_copy(
-    stage: &OwnedFd,
-    content: ContentId,
-    source: &File,
-    is_same: impl Fn() -> bool,
-) -> Result<(), CopyError> {
+/// Stages a content from an open file. The hash of what was copied decides: a file written to meanwhile is not it.
+pub(super) fn stage_copy(stage: &OwnedFd, content: ContentId, source: &File) -> Result<(), CopyError> {
     // Under a name of its own until it is whole, so that what was staged before stays good.
     let (name, partial) = (content.to_string(), format!("{content}.copy"));
     let outcome = fill_copy(stage, &partial, source, content).and_then(|hash| {
-        if hash != content || !is_same() {
+        if hash != content && !is_mutant(Mutant::CopyUnverified) {
             return Err(CopyError::Source);
         }
         let renamed = renameat(stage, &partial, stage, &name);
@@ -241,11 +243,15 @@ pub fn sweep(root: &Root, keep: &HashSet<ContentId>) -> Result<u64, ItemError> {
         let entry = entry.map_err(|errno| fail("getdents", errno))?;
         let name = entry.file_name();
         let kept = name.to_str().ok().and_then(ContentId::parse).is_some_and(|content| keep.contains(&content));
+        let kept = kept && !is_mutant(Mutant::SweptAll);
         if kept || matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
         match unlinkat(&stage, name, AtFlags::empty()) {
-            Ok(()) => removed += 1,
+            Ok(()) => {
+                sometimes(Point::ShellSwept);
+                removed += 1;
+            }
             Err(errno) if is_gone(errno) => {}
             Err(errno) => return Err(fail("unlink in", errno)),
         }
@@ -276,10 +282,19 @@ pub(super) fn discard(stage: &OwnedFd, name: &str) {
     }
 }
 
+/// Reserves the space of a whole file before the first byte is fetched. What cannot fit is refused without trying:
+/// an attempt would hold all the space that is left until it fails, and other programs' writes would fail with it.
 fn allocate(file: &File, size: u64) -> Result<(), Errno> {
     ftruncate(file, size)?;
     if size == 0 {
         return Ok(());
+    }
+    let disk = fstatvfs(file)?;
+    let held = u64::try_from(fstat(file)?.st_blocks).unwrap_or_default().saturating_mul(STAT_BLOCK);
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // Some file systems do not say how large they are.
+    if disk.f_blocks > 0 && size.saturating_sub(held) > free {
+        return Err(Errno::NOSPC);
     }
     match fallocate(file, FallocateFlags::empty(), 0, size) {
         // The file system cannot reserve: a full disk shows when it is written.

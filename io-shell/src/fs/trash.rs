@@ -25,6 +25,7 @@ use std::time::Duration;
 use sync_core::index::{Stat, StatKind};
 use sync_core::input::CopyError;
 use sync_core::path::RelPath;
+use sync_core::proving::{Mutant, Point, is_mutant, sometimes};
 use sync_core::{ContentId, ItemError, WallTime};
 
 /// The trash, inside the private directory.
@@ -154,7 +155,7 @@ pub fn salvage(root: &Root, contents: &[(ContentId, u64)]) -> Result<Vec<Content
         if !wanted.contains(&(entry.size, content)) || file.rewind().is_err() {
             continue;
         }
-        match stage_copy(&stage, content, &file, || true) {
+        match stage_copy(&stage, content, &file) {
             Ok(()) => {
                 wanted.remove(&(entry.size, content));
                 found.push(content);
@@ -184,7 +185,10 @@ pub fn purge_trash(root: &Root, max_age: Duration, max_bytes: u64, now: WallTime
         }
         held = held.saturating_sub(batch.bytes());
         match batch.remove(&dir) {
-            Ok(bytes) => freed += bytes,
+            Ok(bytes) => {
+                sometimes(Point::ShellTrashPurged);
+                freed += bytes;
+            }
             Err(errno) => tracing::warn!(slot = batch.name, %errno, "this trash could not be removed"),
         }
     }
@@ -208,7 +212,7 @@ impl Batch {
         let trash = root.private(TRASH)?;
         let fd = open_below(&trash, self.name.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut freed = 0;
-        for entry in self.entries.iter().filter(|entry| !entry.changed) {
+        for entry in self.entries.iter().filter(|entry| !entry.changed || is_mutant(Mutant::ChangedTrashPurged)) {
             let name = entry.place.rsplit('/').next().unwrap_or_default();
             unlinkat(&fd, name, AtFlags::empty())?;
             freed += entry.size;

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use sync_core::proving::{Mutant, Point, is_mutant, sometimes};
 use sync_core::{FolderId, WallTime};
 
 /// Prepared statements kept: more than there are different ones.
@@ -90,7 +91,7 @@ impl Store {
                 self.in_batch = false;
                 // A checkpoint begins by making the log durable.
                 let sync = |_: &rusqlite::Row<'_>| Ok(());
-                if self.durable {
+                if self.durable && !is_mutant(Mutant::CommitNotDurable) {
                     self.conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], sync)?;
                 }
                 Ok(())
@@ -108,6 +109,7 @@ impl Store {
     /// What SQLite says; there is no batch in that case either, and the store is to be opened anew.
     pub fn rollback(&mut self) -> Result<(), StoreError> {
         self.in_batch = false;
+        sometimes(Point::ShellRolledBack);
         // SQLite has rolled back by itself after some errors.
         if !self.conn.is_autocommit() {
             self.conn.prepare_cached("ROLLBACK")?.execute([])?;

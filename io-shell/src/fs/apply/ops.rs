@@ -16,6 +16,7 @@ use sync_core::index::{Stat, StatKind};
 use sync_core::input::Done;
 use sync_core::output::{Make, Op};
 use sync_core::path::{DirPath, Name};
+use sync_core::proving::{Mutant, Point, is_mutant, sometimes};
 use sync_core::{ItemError, ItemErrorKind};
 
 /// Permission bits above those that are synced: kept as they are.
@@ -92,6 +93,7 @@ impl Batch<'_> {
         match (&target.op.expect, &now) {
             (None, None) => Ok(()),
             (Some(expect), Some(now)) if !expect.differs(now) => Ok(()),
+            _ if is_mutant(Mutant::PreImageUnchecked) => Ok(()),
             _ => Err(Done::Unexpected),
         }
     }
@@ -146,6 +148,7 @@ impl Batch<'_> {
     /// Returns what was moved by surprise. If its name is taken meanwhile it stays in the trash, where purging spares
     /// what its index does not describe.
     fn put_back(&self, target: &Target<'_>, slot: At<'_>) {
+        sometimes(Point::ShellPutBack);
         if let Err(errno) = move_to_free(self.root, slot, target.at()) {
             let path = target.op.path.display();
             tracing::warn!(path, %errno, "an entry changed by someone else in this instant is kept in the trash");
@@ -308,6 +311,7 @@ impl Batch<'_> {
         if self.is_expected(target, slot) {
             return Ok(());
         }
+        sometimes(Point::ShellExchangedBack);
         let is_ours = matches!(self.stat(target.at()), Ok(Some(now)) if now.inode == new.inode);
         let back = if is_ours { exchange(self.root, slot, target.at()) } else { None };
         if !matches!(back, Some(Ok(()))) {
