@@ -3,14 +3,40 @@
 
 use sync_core::rng::Rng;
 
+/// What a stream of choices is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // They say it.
+pub enum Domain {
+    Scenario = 1,
+    Tape,
+    Acts,
+    Person,
+    Keys,
+    Nodes,
+    Pace,
+    Watcher,
+    Disk,
+    Ways,
+    Pairing,
+    Meddling,
+    Hostile,
+    Trouble,
+    ShellLinks = 20,
+    ShellDisks,
+    ShellPlan,
+    ShellHosts,
+    ShellPeople,
+    ShellWorld,
+}
+
 /// A stream of choices.
 #[derive(Clone, Debug)]
 pub struct Dice(Rng);
 
 impl Dice {
-    /// The stream of one part of the world: a function of the seed, the part's number and the entity within it.
-    pub fn new(seed: u64, domain: u64, entity: u64) -> Self {
-        let mut rng = Rng::new(seed ^ domain.wrapping_mul(0xa076_1d64_78bd_642f));
+    /// The stream of one part of the world: a function of the seed, the domain and the entity within it.
+    pub fn new(seed: u64, domain: Domain, entity: u64) -> Self {
+        let mut rng = Rng::new(seed ^ (domain as u64).wrapping_mul(0xa076_1d64_78bd_642f));
         let mixed = rng.next_u64() ^ entity.wrapping_mul(0xe703_7ed1_a0b4_28db);
         Self(Rng::new(mixed))
     }

@@ -1,62 +1,161 @@
-//! Runs and replays seeds of the simulator.
+//! The simulator's command line.
 #![allow(clippy::print_stdout)]
 
-use sim::run::{replay_command, run};
-use std::ops::Range;
+use clap::{Parser, Subcommand};
+use sim::case::Case;
+use sim::cli::{self, RunOptions, Seeds, WorldKind};
+use sim::conditions::Condition;
+use sim::mutants;
+use sim::report;
+use sim::scenarios::{self, Scenario};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::Duration;
 
-const USAGE: &str = "usage: sim run --seeds A..B | sim replay --seed N [--trace]";
+/// Runs landropic in worlds where everything goes wrong that can, and judges what becomes of people's files.
+#[derive(Parser)]
+#[command(name = "sim", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs seeds, and reports those that break an invariant.
+    Run {
+        /// The world to run in.
+        #[arg(long, value_enum, default_value_t = WorldKind::Core)]
+        world: WorldKind,
+        /// Which seeds: A..B, or A.. to go on until told to stop.
+        #[arg(long, default_value = "0..1000")]
+        seeds: Seeds,
+        /// Stop after so many seconds.
+        #[arg(long)]
+        budget: Option<u64>,
+        /// Print one JSON document at the end.
+        #[arg(long)]
+        json: bool,
+        /// Seeds at the same time; as many as there are cores by default.
+        #[arg(long)]
+        threads: Option<usize>,
+    },
+    /// Runs one seed or case file again.
+    Replay {
+        /// A case file.
+        #[arg(required_unless_present = "seed", conflicts_with = "seed")]
+        case: Option<PathBuf>,
+        /// A seed.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// The world of the seed.
+        #[arg(long, value_enum, default_value_t = WorldKind::Core)]
+        world: WorldKind,
+        /// Show everything that happens, with a column for each device.
+        #[arg(long)]
+        trace: bool,
+    },
+    /// Makes a small case file of a seed that breaks an invariant.
+    Shrink {
+        /// The seed.
+        #[arg(long, required_unless_present = "case", conflicts_with = "case")]
+        seed: Option<u64>,
+        /// A case file to make smaller.
+        #[arg(long)]
+        case: Option<PathBuf>,
+        /// The world of the seed.
+        #[arg(long, value_enum, default_value_t = WorldKind::Core)]
+        world: WorldKind,
+        /// Where to write the case.
+        #[arg(long)]
+        out: PathBuf,
+        /// Seconds to spend.
+        #[arg(long, default_value_t = 60)]
+        budget: u64,
+    },
+    /// Runs the scenarios people ask for by name, on real bytes.
+    Scenarios {
+        /// Which; all of them if none is named.
+        names: Vec<String>,
+        /// The network they run on; all conditions with `--all`.
+        #[arg(long, value_enum, default_value_t = Condition::Perfect)]
+        condition: Condition,
+        /// Under every condition.
+        #[arg(long, conflicts_with = "condition")]
+        all: bool,
+        /// Print one JSON document a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Runs every scenario under every condition, and writes a report with plots.
+    Report {
+        /// The directory to write to.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Hunts seeded faults of our own code, each until some seed shows it.
+    Mutants {
+        /// Only those whose names hold this.
+        #[arg(long)]
+        only: Option<String>,
+        /// Hunts for each.
+        #[arg(long, default_value_t = 3)]
+        hunts: u64,
+        /// Seeds in one hunt at most.
+        #[arg(long, default_value_t = 3_000)]
+        seeds: u64,
+        /// Seconds for one hunt at most.
+        #[arg(long, default_value_t = 60)]
+        budget: u64,
+        /// Seeds at the same time; as many as there are cores by default.
+        #[arg(long)]
+        threads: Option<usize>,
+        /// How many of a hundred must be found.
+        #[arg(long, default_value_t = 100)]
+        least: usize,
+        /// Print one JSON document at the end.
+        #[arg(long)]
+        json: bool,
+    },
+}
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    match args[..] {
-        ["run", "--seeds", seeds] => match range(seeds) {
-            Some(seeds) => run_all(seeds),
-            None => usage(),
-        },
-        ["replay", "--seed", seed] => seed.parse().map_or_else(|_| usage(), |seed| replay(seed, false)),
-        ["replay", "--seed", seed, "--trace"] => seed.parse().map_or_else(|_| usage(), |seed| replay(seed, true)),
-        _ => usage(),
-    }
-}
-
-fn usage() -> ExitCode {
-    println!("{USAGE}");
-    ExitCode::from(2)
-}
-
-fn range(text: &str) -> Option<Range<u64>> {
-    let (from, to) = text.split_once("..")?;
-    Some(from.parse().ok()?..to.parse().ok()?)
-}
-
-fn run_all(seeds: Range<u64>) -> ExitCode {
-    let (begun, count) = (Instant::now(), seeds.end.saturating_sub(seeds.start));
-    let (mut failed, mut steps, mut virtual_us) = (0_u64, 0, 0);
-    for seed in seeds {
-        let report = run(seed, false);
-        steps += report.steps;
-        virtual_us += report.virtual_us;
-        if !report.violations.is_empty() {
-            failed += 1;
-            println!("seed {seed}: {}", replay_command(seed));
-            report.violations.iter().for_each(|v| println!("  {v}"));
+    match perform(Args::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
         }
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    println!(
-        "{count} seeds, {failed} failed, {steps} steps, {:.1} seeds/s, {:.0} virtual seconds in {seconds:.1} s",
-        count as f64 / seconds,
-        virtual_us as f64 / 1e6
-    );
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn replay(seed: u64, trace: bool) -> ExitCode {
-    let report = run(seed, trace);
-    println!("seed {seed}: digest {:016x}, {} steps", report.digest, report.steps);
-    report.violations.iter().for_each(|v| println!("  {v}"));
-    if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn perform(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Scenarios { names, condition, all, json } => {
+            let conditions = if all { Condition::ALL.to_vec() } else { vec![condition] };
+            let named: Vec<&Scenario> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+            let scenarios = if named.is_empty() { scenarios::ALL.iter().collect() } else { named };
+            Ok(scenarios::show(&scenarios, &conditions, json))
+        }
+        Command::Report { out } => Ok(report::show(&out)),
+        Command::Run { world, seeds, budget, json, threads } => {
+            let budget = budget.map(Duration::from_secs);
+            Ok(cli::run(&RunOptions { world, seeds, budget, json, threads }))
+        }
+        Command::Replay { case: Some(path), trace, .. } => Ok(cli::replay_case(cli::read_case(&path)?, trace)),
+        Command::Replay { case: None, seed, world, trace } => Ok(cli::replay(world, seed.unwrap_or(0), trace)),
+        Command::Mutants { only, hunts, seeds, budget, threads, least, json } => {
+            let threads = threads.unwrap_or_else(mutants::cores);
+            let time = Duration::from_secs(budget);
+            let options = mutants::Options { only, hunts, seeds, time, threads, least };
+            Ok(mutants::show(&options, json))
+        }
+        Command::Shrink { seed, case, world, out, budget } => {
+            let case = match case {
+                Some(path) => cli::read_case(&path)?,
+                None => Case::of(seed.unwrap_or(0)),
+            };
+            cli::shrink(world, case, &out, Duration::from_secs(budget))
+        }
+    }
 }

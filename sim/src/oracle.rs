@@ -1,8 +1,48 @@
 //! What must hold, judged from what people did and what the disks show. It knows nothing of rows or dots.
 
-use crate::disk::{Disk, Face, content_of};
+pub mod dials;
+pub mod resume;
+pub mod tries;
+pub mod wire;
+
+use crate::outcome::{Invariant, Violation};
+use dials::Dials;
 use std::collections::{BTreeMap, BTreeSet};
 use sync_core::{ContentId, RelPath};
+use tries::Tries;
+use wire::Sayings;
+
+/// What two devices must agree on at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Face {
+    /// A directory and its mode.
+    Dir(u32),
+    /// A file's content, mode and modification time, nanoseconds since 1970.
+    File(ContentId, u32, i64),
+    /// A link's target.
+    Symlink(Vec<u8>),
+}
+
+impl Face {
+    /// What identifies the content that shows.
+    pub fn content(&self) -> Option<ContentId> {
+        match self {
+            Self::Dir(_) => None,
+            Self::File(content, ..) => Some(*content),
+            Self::Symlink(target) => Some(ContentId::of(target)),
+        }
+    }
+}
+
+/// A disk as the oracle sees it: a model, or a directory.
+pub trait Shows {
+    /// Every path.
+    fn paths(&self) -> impl Iterator<Item = &RelPath>;
+    /// What shows at a path.
+    fn face(&self, path: &RelPath) -> Option<Face>;
+    /// Contents that can be had back: files, links, trash.
+    fn holds(&self) -> BTreeSet<ContentId>;
+}
 
 /// What became of one content.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,8 +64,20 @@ pub struct Oracle {
     /// Whether an index has forgotten since what its disk or other devices hold: an apply at a crash, or anything at a power
     /// loss. What a person had taken away may come back then, and what goes may be in a trash only.
     forgetful: bool,
+    /// Whether another policy ranks versions since: what shows and what is a copy may have changed places.
+    reranked: bool,
+    /// Whether a member has said what it should not: it may do away with everything that shows, but not with its bytes.
+    hostility: bool,
+    /// What devices told each other.
+    pub sayings: Sayings,
+    /// How often they dialled.
+    pub dials: Dials,
+    /// How often operations fail.
+    tries: Tries,
     /// What went wrong.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
+    /// When that is which happens now, microseconds, and how many events came before it.
+    pub now: (u64, u64),
 }
 
 /// A conflict copy's name depends on the version, which may be issued anew: such paths may change by themselves.
@@ -38,11 +90,20 @@ fn mark(path: &RelPath) -> Option<usize> {
 }
 
 /// Whether `path` has the name of a copy of `source`.
-fn is_copy_of(path: &RelPath, source: &RelPath) -> bool {
+pub fn is_copy_of(path: &RelPath, source: &RelPath) -> bool {
     let Some(mark) = mark(path) else { return false };
     let (stem, rest) = path.as_bytes().split_at(mark);
     let extension = rest[1..].iter().position(|b| *b == b'.').map_or(&[][..], |dot| &rest[dot + 1..]);
     [stem, extension].concat() == source.as_bytes()
+}
+
+/// Which promise is broken where a path should show `left` and shows `shown`.
+fn blame(left: Option<&Face>, shown: Option<&Face>) -> Invariant {
+    match (left, shown) {
+        (None, Some(_)) => Invariant::NoResurrection,
+        (Some(_), None) => Invariant::NoPhantomDelete,
+        _ => Invariant::NoSilentLoss,
+    }
 }
 
 impl Oracle {
@@ -66,98 +127,153 @@ impl Oracle {
         self.touched.entry(path.clone()).or_default().entry(host).or_default().push(face);
     }
 
+    /// Whether `path` may have been missing on `host` for a moment since all was last at rest.
+    pub fn was_gone(&self, host: usize, path: &RelPath) -> bool {
+        let faces = self.touched.get(path).and_then(|by| by.get(&host));
+        self.forgetful || is_copy(path) || faces.is_some_and(|faces| faces.contains(&None))
+    }
+
+    /// Whether an index has forgotten something, or a member has lied, since all was last at rest.
+    pub fn is_unsure(&self) -> bool {
+        self.forgetful || self.hostility
+    }
+
+    /// An operation on `path` at `host` came to nothing.
+    pub fn failed(&mut self, host: usize, path: &RelPath) {
+        if let Err(what) = self.tries.failed(host, path, self.now.0) {
+            self.fail(Invariant::BoundedRetry, what);
+        }
+    }
+
     /// An index has forgotten something.
     pub fn forgot(&mut self) {
         self.forgetful = true;
     }
 
+    /// Another policy ranks versions from now on.
+    pub fn ranked_anew(&mut self) {
+        self.reranked = true;
+    }
+
+    /// A member says what it should not from now on.
+    pub fn endured_hostility(&mut self) {
+        self.hostility = true;
+    }
+
+    /// Whether one did.
+    pub fn has_endured_hostility(&self) -> bool {
+        self.hostility
+    }
+
+    /// A device has taken the place of a content: it must have been somebody's version, so that it can be had back.
+    pub fn displaced(&mut self, host: usize, path: &RelPath, content: ContentId) {
+        if !self.contents.get(&content).is_some_and(|fate| fate.indexed) {
+            let what = format!("host {host}: {} is displaced, and no device knows {}", path.display(), content.short());
+            self.fail(Invariant::PreImage, what);
+        }
+    }
+
     /// A device has put a file in place: nothing but what a person once saved may ever show.
     pub fn placed(&mut self, host: usize, path: &RelPath, content: ContentId) {
-        if !self.contents.contains_key(&content) {
-            self.fail(format!("host {host}: {} shows bytes that nobody ever saved", path.display()));
+        if !self.hostility && !self.contents.contains_key(&content) {
+            self.fail(
+                Invariant::AtomicVisibility,
+                format!("host {host}: {} shows bytes that nobody ever saved", path.display()),
+            );
         }
     }
 
     /// Notes a violation.
-    pub fn fail(&mut self, what: String) {
-        self.violations.push(what);
+    pub fn fail(&mut self, invariant: Invariant, what: String) {
+        let (at_us, event) = self.now;
+        self.violations.push(Violation { invariant, at_us, event, what });
     }
 
-    /// How two disks differ, or nothing.
-    pub fn difference(disks: &[&Disk]) -> Option<String> {
-        let (first, rest) = disks.split_first()?;
-        for (i, other) in rest.iter().enumerate() {
-            let (a, b) = (first.entries(), other.entries());
-            for path in a.keys().chain(b.keys()) {
-                let faces = (a.get(path).map(|e| e.face()), b.get(path).map(|e| e.face()));
-                if faces.0 != faces.1 {
-                    return Some(format!(
-                        "{}: host 0 shows {:?}, host {} shows {:?}",
-                        path.display(),
-                        faces.0,
-                        i + 1,
-                        faces.1
-                    ));
+    /// How two disks differ, but for paths that are excused, or nothing.
+    pub fn difference<D: Shows>(disks: &[(usize, &D)], is_excused: impl Fn(&RelPath) -> bool) -> Option<String> {
+        let ((first, a), rest) = disks.split_first()?;
+        for (other, b) in rest {
+            for path in a.paths().chain(b.paths()) {
+                let (left, right) = (a.face(path), b.face(path));
+                if left != right && !is_excused(path) {
+                    let path = path.display();
+                    return Some(format!("{path}: host {first} shows {left:?}, host {other} shows {right:?}"));
                 }
             }
         }
         None
     }
 
-    /// All is at rest and every disk shows the same.
-    pub fn at_rest(&mut self, disks: &[&Disk]) {
-        let Some(disk) = disks.first() else { return };
-        let now: BTreeMap<RelPath, Face> = disk.entries().iter().map(|(p, e)| (p.clone(), e.face())).collect();
-        self.check_losses(disks);
-        if let Some(before) = self.baseline.take() {
-            self.check_paths(&before, &now);
+    /// All is at rest, and the disks of the `group` show the same, but for paths that are excused.
+    pub fn at_rest<D: Shows>(
+        &mut self,
+        group: &[(usize, &D)],
+        all: &[(usize, &D)],
+        is_excused: impl Fn(&RelPath) -> bool,
+    ) {
+        let Some((_, disk)) = group.first() else { return };
+        let now: BTreeMap<RelPath, Face> = disk.paths().filter_map(|p| Some((p.clone(), disk.face(p)?))).collect();
+        self.check_losses(all);
+        if let Some(before) = self.baseline.take()
+            && !self.hostility
+        {
+            let hosts: BTreeSet<usize> = group.iter().map(|(host, _)| *host).collect();
+            let found =
+                self.check_paths(&before, &now, |path| is_excused(path) || self.is_touched_beyond(path, &hosts));
+            found.into_iter().for_each(|(invariant, what)| self.fail(invariant, what));
         }
         self.touched.clear();
-        self.forgetful = false;
+        (self.forgetful, self.reranked) = (false, false);
         self.baseline = Some(now);
     }
 
+    /// Contents that were indexed, that nobody who saw them did away with, and that are not among `these`.
+    fn unaccounted(&self, these: &BTreeSet<ContentId>) -> Vec<ContentId> {
+        let is_due =
+            |(content, fate): &(&ContentId, &Fate)| fate.indexed && !fate.superseded && !these.contains(content);
+        self.contents.iter().filter(is_due).map(|(content, _)| *content).collect()
+    }
+
     /// Every content that was indexed can be had back, unless a person who saw it did away with it.
-    fn check_losses(&mut self, disks: &[&Disk]) {
-        let held: BTreeSet<ContentId> = disks.iter().flat_map(|d| d.holds()).collect();
-        let lost: Vec<ContentId> = self
-            .contents
-            .iter()
-            .filter(|(content, fate)| fate.indexed && !fate.superseded && !held.contains(content))
-            .map(|(content, _)| *content)
-            .collect();
-        for content in lost {
-            self.fail(format!("content {} was indexed, is nowhere, and nobody did away with it", content.short()));
+    fn check_losses<D: Shows>(&mut self, disks: &[(usize, &D)]) {
+        let held = disks.iter().flat_map(|(_, d)| d.holds()).collect();
+        for content in self.unaccounted(&held) {
+            let what = format!("content {} was indexed, is nowhere, and nobody did away with it", content.short());
+            self.fail(Invariant::NoSilentLoss, what);
         }
-        let visible: BTreeSet<ContentId> =
-            disks.iter().flat_map(|d| d.entries().values().filter_map(content_of)).collect();
-        let hidden: Vec<ContentId> = self
-            .contents
-            .iter()
-            .filter(|(content, fate)| fate.indexed && !fate.superseded && !visible.contains(content))
-            .map(|(content, _)| *content)
-            .collect();
-        for content in hidden {
-            if self.forgetful {
+        let visible = disks.iter().flat_map(|(_, d)| d.paths().filter_map(|p| d.face(p)?.content())).collect();
+        for content in self.unaccounted(&visible).into_iter().filter(|content| held.contains(content)) {
+            if self.forgetful || self.hostility {
                 // Whoever looks for it finds it there.
                 self.superseded(content);
                 continue;
             }
-            self.fail(format!("content {} is in the trash only, and nobody did away with it", content.short()));
+            let what = format!("content {} is in the trash only, and nobody did away with it", content.short());
+            self.fail(Invariant::NoSilentLoss, what);
         }
     }
 
     /// A path nobody touched is as it was; one that a single device's people touched is as they left it.
-    fn check_paths(&mut self, before: &BTreeMap<RelPath, Face>, now: &BTreeMap<RelPath, Face>) {
+    fn check_paths(
+        &self,
+        before: &BTreeMap<RelPath, Face>,
+        now: &BTreeMap<RelPath, Face>,
+        is_excused: impl Fn(&RelPath) -> bool,
+    ) -> Vec<(Invariant, String)> {
         let mut found = Vec::new();
+        let has_copy = |of: &RelPath| before.keys().chain(now.keys()).any(|p| is_copy_of(p, of));
+        let has_moved = |of: &RelPath| self.reranked && has_copy(of);
         let paths: BTreeSet<&RelPath> = before.keys().chain(now.keys()).chain(self.touched.keys()).collect();
-        for path in paths.into_iter().filter(|p| !is_copy(p)) {
+        for path in paths.into_iter().filter(|p| !is_copy(p) && !is_excused(p) && !has_moved(p)) {
             let shown = now.get(path);
             match self.touched.get(path) {
                 None if self.below_is_touched(path, None) && shown.is_some_and(|f| matches!(f, Face::Dir(_))) => {}
                 None if shown != before.get(path) => {
                     let was = before.get(path);
-                    found.push(format!("{}: nobody touched it: was {was:?}, is {shown:?}", path.display()));
+                    found.push((
+                        blame(was, shown),
+                        format!("{}: nobody touched it: was {was:?}, is {shown:?}", path.display()),
+                    ));
                 }
                 None => {}
                 Some(by) => {
@@ -178,15 +294,24 @@ impl Oracle {
                     // A directory made anew looks like the forgotten one. What is in it is judged for itself.
                     let came_back = came_back || self.forgetful && is_dir(left);
                     if !others && !came_back && shown != left {
-                        found.push(format!(
+                        let what = format!(
                             "{}: only host {host} touched it and left {left:?}, but it is {shown:?}",
                             path.display()
-                        ));
+                        );
+                        found.push((blame(left, shown), what));
                     }
                 }
             }
         }
-        self.violations.extend(found);
+        found
+    }
+
+    /// Whether somebody who is not one of `hosts` touched what is at, above or below `path`: the others may have heard of
+    /// some of it.
+    fn is_touched_beyond(&self, path: &RelPath, hosts: &BTreeSet<usize>) -> bool {
+        let is_near = |p: &RelPath| p == path || p.is_below(path) || path.is_below(p) || is_copy_of(p, path);
+        let beyond = self.touched.iter().filter(|(_, by)| by.keys().any(|host| !hosts.contains(host)));
+        beyond.into_iter().any(|(p, _)| is_near(p))
     }
 
     /// Whether anybody but `host` touched something below `path`.

@@ -1,94 +1,79 @@
-//! What a seed stands for: how many devices, which limits, which faults, which people.
+//! What kind of world a run has: how many devices, which limits, and what strikes by chance.
 
-use crate::dice::Dice;
+use crate::dice::{Dice, Domain};
 use core::time::Duration;
+use serde::{Deserialize, Serialize};
 use sync_core::Limits;
 
-/// Which kinds of trouble a run has. Each seed draws a subset; some have none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Connections that break.
-    pub drops: bool,
-    /// Pairs of devices that cannot reach each other for a while.
-    pub partitions: bool,
-    /// Slow and uneven ways.
-    pub delays: bool,
-    /// Lanes that overtake each other by far.
-    pub reorder: bool,
-    /// Processes that die.
-    pub crashes: bool,
-    /// Machines that lose power.
-    pub power: bool,
-    /// Reads and writes that fail.
-    pub disk: bool,
-    /// Roots that are gone for a while.
-    pub root: bool,
-    /// Wall clocks that are wrong, and jump.
-    pub skew: bool,
-    /// Bytes that arrive other than they were.
-    pub corrupt: bool,
-    /// Hints that never come.
-    pub hints: bool,
-    /// Commits of the index that fail.
-    pub index: bool,
+/// What strikes by chance, each with how often it does, in percent of its occasions. Zero is never.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chances {
+    /// A connection breaks some time.
+    pub drops: u8,
+    /// A request's answer breaks off.
+    pub cuts: u8,
+    /// A way is slow.
+    pub delays: u8,
+    /// A lane is overtaken by the other one.
+    pub reorder: u8,
+    /// Bytes of a content arrive other than they were.
+    pub corrupt: u8,
+    /// The watcher misses a change.
+    pub hints: u8,
+    /// The watcher names a change twice.
+    pub doubles: u8,
+    /// A file is written to while it is read.
+    pub busy: u8,
+    /// A job of the disk takes long.
+    pub slow: u8,
+    /// A person acts on a path that is just being changed.
+    pub meddling: u8,
 }
 
-/// One run.
-#[derive(Clone, Debug)]
-pub struct Scenario {
-    /// Number of devices.
-    pub hosts: usize,
-    /// Whether every two devices are paired, rather than all with the first.
-    pub mesh: bool,
-    /// Times that everything is disturbed and then left to come to rest.
-    pub rounds: u32,
-    /// Changes by people on each device in a round.
-    pub edits: u64,
-    /// How long a round is disturbed, microseconds.
-    pub unrest: u64,
-    /// Faults.
-    pub faults: Faults,
-    /// Limits of every node.
-    pub limits: Limits,
-    /// Whether people like to act on paths that are just being changed.
-    pub meddling: bool,
-    /// Largest file, bytes.
-    pub largest: u64,
-    /// Whether the largest version wins, rather than the newest.
-    pub by_size: bool,
+impl Chances {
+    /// Each by its name.
+    pub fn each(&mut self) -> [(&'static str, &mut u8); 10] {
+        [
+            ("drops", &mut self.drops),
+            ("cuts", &mut self.cuts),
+            ("delays", &mut self.delays),
+            ("reorder", &mut self.reorder),
+            ("corrupt", &mut self.corrupt),
+            ("hints", &mut self.hints),
+            ("doubles", &mut self.doubles),
+            ("busy", &mut self.busy),
+            ("slow", &mut self.slow),
+            ("meddling", &mut self.meddling),
+        ]
+    }
 }
 
-impl Scenario {
-    /// The scenario of `seed`.
-    pub fn of(seed: u64) -> Self {
-        let mut dice = Dice::new(seed, 1, 0);
-        let hosts = if dice.percent(70) { 2 } else { 3 };
-        let mesh = dice.percent(50);
-        let rounds = u32::try_from(dice.range(1, 4)).unwrap_or(1);
-        let edits = dice.range(2, 24);
-        let unrest = dice.range(2, 40) * 1_000_000;
-        let mut faults = Faults::default();
-        if !dice.percent(10) {
-            let share = dice.range(10, 70);
-            for fault in [
-                &mut faults.drops,
-                &mut faults.partitions,
-                &mut faults.delays,
-                &mut faults.reorder,
-                &mut faults.crashes,
-                &mut faults.power,
-                &mut faults.disk,
-                &mut faults.root,
-                &mut faults.skew,
-                &mut faults.corrupt,
-                &mut faults.hints,
-                &mut faults.index,
-            ] {
-                *fault = dice.percent(share);
-            }
-        }
-        let largest = [200, 2_000, 20_000, 300_000][dice.index(4)];
-        let limits = Limits {
+/// Limits of every node that a run varies. Units are in the names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // They are the core's, which explains them.
+pub struct Knobs {
+    pub batch_rows: usize,
+    pub batch_bytes: usize,
+    pub probe_paths: usize,
+    pub probes: usize,
+    pub apply_ops: usize,
+    pub applies: usize,
+    pub plan_paths: usize,
+    pub transfers: usize,
+    pub small_bytes: u64,
+    pub request_bytes: u64,
+    pub request_items: usize,
+    pub peer_window_bytes: u64,
+    pub unsealed_bytes: u64,
+    pub asks: usize,
+    pub rescan_secs: u64,
+}
+
+impl Knobs {
+    fn draw(dice: &mut Dice, largest: u64) -> Self {
+        let mut knobs = Self {
             batch_rows: [3, 20, 1_000][dice.index(3)],
             batch_bytes: [200, 1 << 20][dice.index(2)],
             probe_paths: [1, 4, 128][dice.index(3)],
@@ -103,17 +88,117 @@ impl Scenario {
             peer_window_bytes: [100, 16 << 20][dice.index(2)],
             unsealed_bytes: [64, 8 << 20][dice.index(2)],
             asks: [2, 64][dice.index(2)],
-            rescan: Duration::from_secs(dice.range(20, 60)),
-            ..Limits::default()
+            rescan_secs: dice.range(20, 60),
         };
         // Many small requests for large files would only take time.
-        let limits = if largest > 2_000 {
-            Limits { request_bytes: limits.request_bytes.max(20_000), peer_window_bytes: 16 << 20, ..limits }
-        } else {
-            limits
-        };
-        let meddling = dice.percent(50);
-        let by_size = dice.percent(20);
-        Self { hosts, mesh, rounds, edits, unrest, faults, limits, meddling, largest, by_size }
+        if largest > 2_000 {
+            knobs.request_bytes = knobs.request_bytes.max(20_000);
+            knobs.peer_window_bytes = 16 << 20;
+        }
+        knobs
+    }
+
+    /// Takes one limit over from others: one function for each.
+    pub const TAKES: [fn(&mut Self, &Self); 15] = [
+        |to, from| to.batch_rows = from.batch_rows,
+        |to, from| to.batch_bytes = from.batch_bytes,
+        |to, from| to.probe_paths = from.probe_paths,
+        |to, from| to.probes = from.probes,
+        |to, from| to.apply_ops = from.apply_ops,
+        |to, from| to.applies = from.applies,
+        |to, from| to.plan_paths = from.plan_paths,
+        |to, from| to.transfers = from.transfers,
+        |to, from| to.small_bytes = from.small_bytes,
+        |to, from| to.request_bytes = from.request_bytes,
+        |to, from| to.request_items = from.request_items,
+        |to, from| to.peer_window_bytes = from.peer_window_bytes,
+        |to, from| to.unsealed_bytes = from.unsealed_bytes,
+        |to, from| to.asks = from.asks,
+        |to, from| to.rescan_secs = from.rescan_secs,
+    ];
+
+    /// Those of a run in which they matter least.
+    pub fn plain() -> Self {
+        Self {
+            batch_rows: 1_000,
+            batch_bytes: 1 << 20,
+            probe_paths: 128,
+            probes: 4,
+            apply_ops: 256,
+            applies: 2,
+            plan_paths: 512,
+            transfers: 4_096,
+            small_bytes: 4_096,
+            request_bytes: 4 << 20,
+            request_items: 256,
+            peer_window_bytes: 16 << 20,
+            unsealed_bytes: 8 << 20,
+            asks: 64,
+            rescan_secs: 30,
+        }
+    }
+
+    /// The limits they stand for.
+    pub fn limits(&self) -> Limits {
+        let Self { batch_rows, batch_bytes, probe_paths, probes, apply_ops, applies, plan_paths, transfers, .. } =
+            *self;
+        let Self { small_bytes, request_bytes, request_items, peer_window_bytes, unsealed_bytes, asks, .. } = *self;
+        let rescan = Duration::from_secs(self.rescan_secs);
+        Limits {
+            batch_rows,
+            batch_bytes,
+            probe_paths,
+            probes,
+            apply_ops,
+            applies,
+            plan_paths,
+            transfers,
+            small_bytes,
+            request_bytes,
+            request_items,
+            peer_window_bytes,
+            unsealed_bytes,
+            asks,
+            rescan,
+            ..Limits::default()
+        }
+    }
+}
+
+/// The kind of world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Number of devices.
+    pub hosts: usize,
+    /// Whether every two devices are paired, rather than all with the first.
+    pub mesh: bool,
+    /// Largest file, bytes.
+    pub largest: u64,
+    /// What strikes by chance.
+    pub chances: Chances,
+    /// Limits of every node.
+    pub knobs: Knobs,
+}
+
+impl Scenario {
+    /// The scenario of `seed`; without any chances if it is a quiet one.
+    pub fn of(seed: u64, quiet: bool) -> Self {
+        let mut dice = Dice::new(seed, Domain::Scenario, 0);
+        let hosts = [2, 2, 2, 2, 2, 2, 3, 3, 3, 4][dice.index(10)];
+        let mesh = dice.percent(50);
+        let largest = [200, 2_000, 20_000, 300_000][dice.index(4)];
+        let knobs = Knobs::draw(&mut dice, largest);
+        let mut chances = Chances::default();
+        let share = dice.range(10, 70);
+        if !quiet {
+            for (_, weight) in chances.each() {
+                // Most of the time rare: what strikes always hides what comes after it.
+                let most = if dice.percent(70) { 30 } else { 100 };
+                let drawn = u8::try_from(dice.range(1, most)).unwrap_or(1);
+                *weight = if dice.percent(share) { drawn } else { 0 };
+            }
+        }
+        Self { hosts, mesh, largest, chances, knobs }
     }
 }

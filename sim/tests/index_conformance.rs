@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use io_shell::store::Store;
-use sim::index::ModelIndex;
+use sim::core::index::ModelIndex;
 use std::collections::BTreeMap;
 use std::path::Path;
 use sync_core::id::{DeviceId, PublicKey};

@@ -1,0 +1,13 @@
+//! The core world: nodes of the shipping core on one queue of events, with model disks, indexes, links and people.
+
+pub mod disk;
+mod host;
+mod hostile;
+pub mod index;
+mod jobs;
+mod net;
+mod rest;
+mod trace;
+mod trouble;
+mod user;
+pub mod world;

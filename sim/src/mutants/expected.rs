@@ -1,0 +1,160 @@
+//! Which invariant each seeded fault breaks, and which world has to show it.
+
+use super::Sign::{self, Broken, Unrepeatable};
+use crate::outcome::Invariant::*;
+use sync_core::proving::Mutant;
+
+/// Where a fault shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the core world.
+    Core,
+    /// In the world of the shipping shell on a simulated network.
+    Turmoil,
+    /// With real processes on real files.
+    Processes,
+    /// In the property suite of the core, `sync-core/tests/rules`.
+    Rules,
+}
+
+impl Place {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Turmoil => "turmoil",
+            Self::Processes => "processes",
+            Self::Rules => "rules",
+        }
+    }
+}
+
+/// What a fault is expected to come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// What gives it away: one of these.
+    pub signs: &'static [Sign],
+    /// The cheapest world that shows it.
+    pub place: Place,
+    /// Why not the core world, if so.
+    pub why: &'static str,
+}
+
+const fn core(signs: &'static [Sign]) -> Expected {
+    Expected { signs, place: Place::Core, why: "" }
+}
+
+const fn beyond(place: Place, signs: &'static [Sign], why: &'static str) -> Expected {
+    Expected { signs, place, why }
+}
+
+/// What `mutant` is expected to come to.
+pub fn expected(mutant: Mutant) -> Expected {
+    const CONVERGENCE: Sign = Broken(Convergence);
+    const RETURN: Sign = Broken(NoResurrection);
+    const LOSS: Sign = Broken(NoSilentLoss);
+    const PHANTOM: Sign = Broken(NoPhantomDelete);
+    const PRE_IMAGE: Sign = Broken(PreImage);
+    const DURABLE: Sign = Broken(Durability);
+    const BUSY: Sign = Broken(BoundedRetry);
+    const TRUTH: Sign = Broken(HealthTruth);
+    const RESUME: Sign = Broken(Resume);
+    const VISIBLE: Sign = Broken(AtomicVisibility);
+    const BOUNDS: Sign = Broken(ResourceBounds);
+    const STRANGER: Sign = Broken(NoUnauthenticatedEffect);
+    const LIVENESS: Sign = Broken(Liveness);
+    match mutant {
+        Mutant::PurgeOnOwnApplied
+        | Mutant::PurgeOnDots
+        | Mutant::PurgeOnKnown
+        | Mutant::PurgeUnheard
+        | Mutant::EpochKept
+        | Mutant::MergeByContextAlone
+        | Mutant::UnspokenSkipped
+        | Mutant::TouchRevives
+        | Mutant::GoneUnclaimed
+        | Mutant::GoneUnanswered
+        | Mutant::CaughtUnanswered
+        | Mutant::WalkSkipsKnown
+        | Mutant::EpochIgnored
+        | Mutant::PurgeIgnored => core(&[CONVERGENCE, RETURN, LOSS, PHANTOM, LIVENESS, TRUTH]),
+        Mutant::ActorReused => core(&[CONVERGENCE, RETURN, LOSS, PHANTOM, DURABLE, LIVENESS, TRUTH]),
+        Mutant::SymmetricPrev
+        | Mutant::ClockDecides
+        | Mutant::StampNotAbove
+        | Mutant::SawTheWinner
+        | Mutant::GoneTakesAll
+        | Mutant::LossFacedAlone
+        | Mutant::HeldCopySettled
+        | Mutant::KeptIsTouched
+        | Mutant::CopiesUnstored => core(&[LOSS, CONVERGENCE, PHANTOM, LIVENESS, TRUTH]),
+        Mutant::SizeAloneTells | Mutant::LocksIgnored | Mutant::UnsureActedOn => {
+            core(&[CONVERGENCE, LOSS, PHANTOM, PRE_IMAGE, BUSY, LIVENESS, TRUTH])
+        }
+        Mutant::CopyTakesName | Mutant::FailedForGood | Mutant::UnexpectedUnlooked => {
+            core(&[BUSY, CONVERGENCE, LIVENESS, TRUTH])
+        }
+        Mutant::RetryAtOnce | Mutant::DeadlinePast | Mutant::ForgivenEarly | Mutant::DialAtOnce => core(&[BUSY]),
+        Mutant::RescanNever
+        | Mutant::PolicyUnfollowed
+        | Mutant::ChildrenOutlive
+        | Mutant::EchoHidesNews
+        | Mutant::AppliedEarly
+        | Mutant::PendingUnstored
+        | Mutant::KnownAtStart
+        | Mutant::CursorAhead
+        | Mutant::WalkMissesChanges
+        | Mutant::EarlyOfferLost
+        | Mutant::TrashUnsearched
+        | Mutant::LacksForGood
+        | Mutant::AnswersShifted
+        | Mutant::DormantForEver => core(&[CONVERGENCE, TRUTH, LIVENESS]),
+        Mutant::OutcomesShifted => core(&[CONVERGENCE, TRUTH, VISIBLE, LIVENESS]),
+        Mutant::LostRootIsEmpty | Mutant::UnreadIsGone => core(&[PHANTOM, LOSS]),
+        Mutant::BaseForgotten | Mutant::OpenUnlooked => {
+            core(&[CONVERGENCE, LOSS, RETURN, PHANTOM, BUSY, LIVENESS, TRUTH])
+        }
+        Mutant::SyncedEarly => core(&[TRUTH]),
+        Mutant::ResumeForgotten | Mutant::SealFailureIgnored | Mutant::UnsealedCounts => core(&[RESUME]),
+        Mutant::StaleAttempt | Mutant::ChunkUnverified | Mutant::SweptAll => core(&[RESUME, VISIBLE]),
+        Mutant::WholeUnchecked | Mutant::SmallUnverified => core(&[VISIBLE]),
+        Mutant::CopyUnverified => core(&[VISIBLE, CONVERGENCE, LIVENESS, TRUTH]),
+        Mutant::WindowIgnored | Mutant::AsksUnbounded => core(&[BOUNDS]),
+        Mutant::PinUnchecked => core(&[STRANGER]),
+        Mutant::MuteForEver => core(&[LIVENESS, CONVERGENCE, TRUTH, BUSY]),
+        Mutant::PromiseUndurable | Mutant::CommitNotDurable => core(&[DURABLE]),
+        Mutant::ChanceUnseeded => core(&[Unrepeatable]),
+        Mutant::PreImageUnchecked => core(&[PRE_IMAGE, LOSS, CONVERGENCE, LIVENESS, TRUTH]),
+        Mutant::HintDropped => {
+            beyond(Place::Turmoil, &[CONVERGENCE], "a periodic scan makes up for it within a minute there")
+        }
+        Mutant::CopyNotAwaited => {
+            beyond(Place::Processes, &[LOSS], "nothing ever goes from the model trash, and everybody looks there")
+        }
+        Mutant::DotsKeptAfterRollback => {
+            beyond(Place::Rules, &[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
+        }
+        Mutant::RollbackUnnoticed => {
+            beyond(Place::Rules, &[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
+        }
+        Mutant::ReplacesUnlooked => {
+            beyond(Place::Processes, &[PRE_IMAGE, LOSS], "the model disk moves files in one instant")
+        }
+        Mutant::VanishedUnread => beyond(
+            Place::Processes,
+            &[PHANTOM],
+            "the core looks again at what a scan misses, and the model disk has no names that cannot be looked at",
+        ),
+        Mutant::PrivateShown => beyond(
+            Place::Turmoil,
+            &[Broken(Containment), CONVERGENCE],
+            "the model disk keeps what is private elsewhere",
+        ),
+        Mutant::ChangedTrashPurged => beyond(
+            Place::Processes,
+            &[LOSS],
+            "nothing is ever purged from the model trash, and nobody has its files open",
+        ),
+        Mutant::AnyKeyAnswers => beyond(Place::Turmoil, &[STRANGER], "the model network knows who is who"),
+    }
+}

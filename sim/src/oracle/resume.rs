@@ -1,0 +1,153 @@
+//! Which bytes of large files every device has verified and made durable: none of them may be fetched again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use sync_core::ContentId;
+use sync_core::id::{EffectId, LinkId};
+use sync_core::transfer::ChunkList;
+
+type Ranges = Vec<Range<u64>>;
+
+/// Chunks that were asked for.
+#[derive(Debug)]
+struct Asked {
+    link: LinkId,
+    content: ContentId,
+    offset: u64,
+    lens: Vec<u64>,
+}
+
+impl Asked {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.offset + self.lens.iter().sum::<u64>()
+    }
+}
+
+/// The bytes of one device's staged files.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Asked for, and not given up.
+    asked: BTreeMap<EffectId, Asked>,
+    /// Written since the last seal, by content.
+    written: BTreeMap<ContentId, Ranges>,
+    /// Being made durable.
+    sealing: BTreeMap<EffectId, (ContentId, Ranges)>,
+    /// Made durable, and known to be.
+    sealed: BTreeMap<ContentId, Ranges>,
+    /// Whether the index has forgotten something.
+    forgot: bool,
+    /// The chunk lists that they were verified by.
+    lists: BTreeMap<ContentId, ChunkList>,
+    /// Contents of which something was staged and dropped: an index that forgets may take that for kept.
+    once_dropped: BTreeSet<ContentId>,
+}
+
+impl Kept {
+    /// A chunk list came. What was verified by another one counts for nothing: one of them is wrong.
+    pub fn listed(&mut self, content: ContentId, list: &ChunkList) {
+        if self.lists.insert(content, list.clone()).as_ref() != Some(list) {
+            self.dropped(content);
+        }
+    }
+
+    /// The node has heard how a fetch ended: the first `count` chunks are written, or one did not match its hash.
+    pub fn fetched(&mut self, fetch: EffectId, count: u32, is_wrong: bool) {
+        let Some(asked) = self.asked.remove(&fetch) else { return };
+        let bytes: u64 = asked.lens.iter().take(count as usize).sum();
+        if bytes > 0 {
+            self.written.entry(asked.content).or_default().push(asked.offset..asked.offset + bytes);
+        }
+        if is_wrong {
+            self.doubted(asked.content);
+        }
+    }
+
+    /// The node has heard that a connection is gone, and waits for nothing that was asked on it.
+    pub fn link_down(&mut self, link: LinkId) {
+        self.asked.retain(|_, asked| asked.link != link);
+    }
+
+    /// The node wants what was written made durable.
+    pub fn seals(&mut self, seal: EffectId, content: ContentId) {
+        self.sealing.insert(seal, (content, self.written.get(&content).cloned().unwrap_or_default()));
+    }
+
+    /// The node has heard that a seal went well, or not: then what it was about may be gone.
+    pub fn sealed(&mut self, seal: EffectId, is_good: bool) {
+        let Some((content, ranges)) = self.sealing.remove(&seal) else { return };
+        if is_good {
+            self.sealed.entry(content).or_default().extend(ranges);
+        } else {
+            self.written.remove(&content);
+            self.asked.retain(|_, asked| asked.content != content);
+        }
+    }
+
+    /// Every chunk of a content was there, and the whole is something else.
+    ///
+    /// # Errors
+    /// No disk is to blame for that.
+    pub fn came_to_nothing(&self, content: ContentId) -> Result<(), String> {
+        if self.forgot || self.once_dropped.contains(&content) {
+            return Ok(());
+        }
+        Err(format!("{} was verified chunk by chunk and is not whole", content.short()))
+    }
+
+    /// What is staged of a content is gone, or worth nothing.
+    pub fn dropped(&mut self, content: ContentId) {
+        self.once_dropped.insert(content);
+        self.asked.retain(|_, asked| asked.content != content);
+        self.written.remove(&content);
+        self.sealed.remove(&content);
+        self.sealing.retain(|_, (c, _)| *c != content);
+    }
+
+    /// A chunk did not match: the list may be wrong, and then what is under way is of no account.
+    fn doubted(&mut self, content: ContentId) {
+        self.asked.retain(|_, asked| asked.content != content);
+        self.sealing.retain(|_, (c, _)| *c != content);
+    }
+
+    /// Everything but these is gone.
+    pub fn swept(&mut self, keep: &[ContentId]) {
+        self.written.retain(|content, _| keep.contains(content));
+        self.sealed.retain(|content, _| keep.contains(content));
+    }
+
+    /// The index has forgotten something: what it says of the staging area may be wrong.
+    pub fn forgot(&mut self) {
+        self.swept(&[]);
+        self.lists.clear();
+        self.forgot = true;
+    }
+
+    /// The process died: what the index did not hear of, nobody knows.
+    pub fn died(&mut self) {
+        self.asked.clear();
+        self.written.clear();
+        self.sealing.clear();
+    }
+
+    /// Chunks of a content are asked for. What was asked for before and is not here is given up with that.
+    ///
+    /// # Errors
+    /// They are here.
+    pub fn asks(
+        &mut self,
+        (fetch, link): (EffectId, LinkId),
+        content: ContentId,
+        offset: u64,
+        chunks: &ChunkList,
+    ) -> Result<(), String> {
+        let range = offset..offset + chunks.bytes();
+        let overlaps = |kept: &Range<u64>| kept.start < range.end && range.start < kept.end;
+        self.asked.retain(|_, asked| asked.content != content || !overlaps(&asked.range()));
+        let lens = chunks.iter().map(|(len, _)| u64::from(len)).collect();
+        self.asked.insert(fetch, Asked { link, content, offset, lens });
+        match self.sealed.get(&content).and_then(|ranges| ranges.iter().find(|kept| overlaps(kept))) {
+            Some(kept) => Err(format!("{range:?} of {} is fetched, and {kept:?} is here for good", content.short())),
+            None => Ok(()),
+        }
+    }
+}
