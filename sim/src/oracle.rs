@@ -24,6 +24,15 @@ pub enum Face {
 }
 
 impl Face {
+    /// Whether the two are the same but for mode and time.
+    fn is_akin(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Dir(_), Self::Dir(_)) => true,
+            (Self::File(..), Self::File(..)) | (Self::Symlink(_), Self::Symlink(_)) => self.content() == other.content(),
+            (Self::Dir(_) | Self::File(..) | Self::Symlink(_), _) => false,
+        }
+    }
+
     /// What identifies the content that shows.
     pub fn content(&self) -> Option<ContentId> {
         match self {
@@ -89,12 +98,18 @@ fn mark(path: &RelPath) -> Option<usize> {
     path.as_bytes().windows(10).position(|w| w == b".conflict-")
 }
 
-/// Whether `path` has the name of a copy of `source`.
-pub fn is_copy_of(path: &RelPath, source: &RelPath) -> bool {
-    let Some(mark) = mark(path) else { return false };
+/// The path whose copy has the name `path`, copies of copies told from those of the first no more than their names do; the
+/// path itself if it is no copy's.
+fn unmarked(path: &RelPath) -> Vec<u8> {
+    let Some(mark) = mark(path) else { return path.as_bytes().to_vec() };
     let (stem, rest) = path.as_bytes().split_at(mark);
     let extension = rest[1..].iter().position(|b| *b == b'.').map_or(&[][..], |dot| &rest[dot + 1..]);
-    [stem, extension].concat() == source.as_bytes()
+    [stem, extension].concat()
+}
+
+/// Whether `path` has the name of a copy of `source`, which may be a copy by its name too.
+pub fn is_copy_of(path: &RelPath, source: &RelPath) -> bool {
+    path != source && is_copy(path) && unmarked(path) == unmarked(source)
 }
 
 /// Which promise is broken where a path should show `left` and shows `shown`.
@@ -213,16 +228,19 @@ impl Oracle {
     ) {
         let Some((_, disk)) = group.first() else { return };
         let now: BTreeMap<RelPath, Face> = disk.paths().filter_map(|p| Some((p.clone(), disk.face(p)?))).collect();
+        let hosts: BTreeSet<usize> = group.iter().map(|(host, _)| *host).collect();
         self.check_losses(all);
         if let Some(before) = self.baseline.take()
             && !self.hostility
         {
-            let hosts: BTreeSet<usize> = group.iter().map(|(host, _)| *host).collect();
             let found =
                 self.check_paths(&before, &now, |path| is_excused(path) || self.is_touched_beyond(path, &hosts));
             found.into_iter().for_each(|(invariant, what)| self.fail(invariant, what));
         }
-        self.touched.clear();
+        // What only a broken device knows of may come out later.
+        let still_to_come = |path: &RelPath| is_excused(path) || self.is_touched_beyond(path, &hosts);
+        let later: Vec<RelPath> = self.touched.keys().filter(|path| still_to_come(path)).cloned().collect();
+        self.touched.retain(|path, _| later.contains(path));
         (self.forgetful, self.reranked) = (false, false);
         self.baseline = Some(now);
     }
@@ -262,7 +280,9 @@ impl Oracle {
     ) -> Vec<(Invariant, String)> {
         let mut found = Vec::new();
         let has_copy = |of: &RelPath| before.keys().chain(now.keys()).any(|p| is_copy_of(p, of));
-        let has_moved = |of: &RelPath| self.reranked && has_copy(of);
+        // Versions that differ in mode and time alone have no copies, but they are ranked as well.
+        let is_akin = |of: &RelPath| matches!((before.get(of), now.get(of)), (Some(was), Some(is)) if was.is_akin(is));
+        let has_moved = |of: &RelPath| self.reranked && (has_copy(of) || is_akin(of));
         let paths: BTreeSet<&RelPath> = before.keys().chain(now.keys()).chain(self.touched.keys()).collect();
         for path in paths.into_iter().filter(|p| !is_copy(p) && !is_excused(p) && !has_moved(p)) {
             let shown = now.get(path);
@@ -286,6 +306,8 @@ impl Oracle {
                     let is_dir = |face: Option<&Face>| matches!(face, Some(Face::Dir(_)));
                     let is_implied = is_dir(shown) && now.keys().any(|p| p.is_below(path));
                     let same = |face: Option<&Face>| face == shown || is_dir(face) && is_dir(shown);
+                    // What shows below it is there for another reason than its own.
+                    let holds_moved = is_dir(shown) && now.keys().any(|p| p.is_below(path) && has_moved(p));
                     let came_back = self.forgetful && shown.is_some() && (is_implied || earlier.into_iter().any(same));
                     // What had lost the name gets it when what had it is gone.
                     let mut copies = before.iter().filter(|(p, _)| is_copy_of(p, path));
@@ -293,7 +315,7 @@ impl Oracle {
                     let left = left.last().and_then(Option::as_ref);
                     // A directory made anew looks like the forgotten one. What is in it is judged for itself.
                     let came_back = came_back || self.forgetful && is_dir(left);
-                    if !others && !came_back && shown != left {
+                    if !others && !came_back && !holds_moved && shown != left {
                         let what = format!(
                             "{}: only host {host} touched it and left {left:?}, but it is {shown:?}",
                             path.display()

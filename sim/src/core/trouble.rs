@@ -68,6 +68,8 @@ impl World {
             }
             Deed::Break { a, b } => self.break_between(a, b),
             Deed::IndexError { host, calls } => self.hosts[host].index.fail_after(calls),
+            // What knows of no folder and no device is nothing to keep.
+            Deed::BackUp { host } if self.hosts[host].is_bare => {}
             Deed::BackUp { host } => self.hosts[host].backup = Some(self.hosts[host].index.snapshot()),
             Deed::Restore { host, down_us } => self.restore(host, down_us),
             Deed::LoseIndex { host, down_us } => self.bring_down(host, down_us, |world| {
