@@ -44,6 +44,9 @@ pub struct Round {
     /// The device that stays broken after it, and how: the others must come to rest without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<(usize, Breakage)>,
+    /// Two devices that do not reach each other all the while, nor in the rest that follows: others carry things over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<(usize, usize)>,
     /// What happens.
     pub steps: Vec<Step>,
 }
@@ -103,6 +106,8 @@ pub enum Deed {
     Act { host: usize, act: Act, draw: u64 },
     /// The process is killed.
     Crash { host: usize, down_us: u64 },
+    /// The process is killed, or the machine loses power, after so many more parts of large files have been written.
+    DieAmid { host: usize, parts: u64, loses_power: bool, down_us: u64 },
     /// The machine loses power: what was not durable may be gone, in part.
     PowerLoss { host: usize, down_us: u64, draw: u64 },
     /// A person stops the daemon.
@@ -207,6 +212,7 @@ impl Deed {
         match self {
             Self::Act { .. } => "act",
             Self::Crash { .. } => "crash",
+            Self::DieAmid { .. } => "die-amid",
             Self::PowerLoss { .. } => "power-loss",
             Self::Stop { .. } => "stop",
             Self::Pause { .. } => "pause",
@@ -247,6 +253,7 @@ impl Deed {
         match self {
             Self::Act { host, .. }
             | Self::Crash { host, .. }
+            | Self::DieAmid { host, .. }
             | Self::PowerLoss { host, .. }
             | Self::Stop { host, .. }
             | Self::Pause { host, .. }
@@ -278,6 +285,7 @@ impl Deed {
             | Self::PowerLoss { draw, .. }
             | Self::Rot { draw, .. }
             | Self::Stranger { draw, .. }
+            | Self::DieAmid { parts: draw, .. }
             | Self::IndexError { calls: draw, .. } => Some(draw),
             _ => None,
         }
@@ -288,6 +296,7 @@ impl Deed {
     pub fn span_mut(&mut self) -> Option<&mut u64> {
         match self {
             Self::Crash { down_us: span, .. }
+            | Self::DieAmid { down_us: span, .. }
             | Self::PowerLoss { down_us: span, .. }
             | Self::Stop { down_us: span, .. }
             | Self::Restore { down_us: span, .. }
@@ -329,6 +338,10 @@ impl Case {
         }
         let hosts = case.scenario.hosts;
         let known = |step: &&Step| step.deed.hosts().iter().any(|host| *host >= hosts);
+        let apart = case.rounds.iter().filter_map(|round| round.apart);
+        if let Some((a, b)) = apart.into_iter().find(|(a, b)| *a >= hosts || *b >= hosts || a == b) {
+            return Err(format!("devices {a} and {b} cannot be apart where there are {hosts}"));
+        }
         match case.before.iter().chain(case.rounds.iter().flat_map(|r| &r.steps)).find(known) {
             Some(step) => Err(format!("step {} names a device beyond the {hosts} that there are", step.id)),
             None if !(1..=16).contains(&hosts) => Err("a case has 1 to 16 devices".into()),
@@ -355,6 +368,9 @@ impl Case {
             out += &format!("{comma}\n    {{\n      \"unrest_us\": {}, \"nudge\": {},", round.unrest_us, round.nudge);
             if let Some(broken) = &round.broken {
                 out += &format!(" \"broken\": {},", line(broken));
+            }
+            if let Some(apart) = &round.apart {
+                out += &format!(" \"apart\": {},", line(apart));
             }
             out += &format!("\n      \"steps\": {}\n    }}", steps(&round.steps, "      "));
         }
@@ -387,16 +403,22 @@ struct Tape {
     breaks: bool,
     /// Whether a member says what it should not for a while.
     hostile: bool,
+    /// The pair that does not meet in some of the rounds.
+    apart: Option<(usize, usize)>,
 }
 
 /// Kinds of trouble: what makes one strike a device.
 type Kind = fn(&mut Dice, usize, usize) -> Deed;
 
 /// Every kind, and how likely a seed that has trouble is to have it, in percent of the others.
-const KINDS: [(u64, Kind); 20] = [
+const KINDS: [(u64, Kind); 21] = [
     (100, |d, host, _| Deed::Crash { host, down_us: down(d) }),
     (100, |d, host, _| Deed::Stop { host, down_us: down(d) }),
     (100, |d, host, _| Deed::PowerLoss { host, down_us: down(d), draw: small(d) }),
+    (100, |d, host, _| {
+        let (parts, loses_power) = (d.range(0, 40), d.percent(30));
+        Deed::DieAmid { host, parts, loses_power, down_us: down(d) }
+    }),
     (50, |d, host, _| Deed::Pause { host, for_us: d.range(10_000, 20_000_000) }),
     (50, |d, host, _| Deed::Stall { host, for_us: d.range(10_000, 8_000_000) }),
     (100, |d, host, _| Deed::DiskError { host, part: part(d), error: trouble(d), for_us: d.range(10_000, 8_000_000) }),
@@ -480,7 +502,10 @@ impl Tape {
         let Scenario { hosts, mesh, .. } = *scenario;
         let mut rare = |percent: u64, is_on: bool| dice.percent(percent) && is_on && !quiet;
         let (leaves, breaks, hostile) = (rare(4, true), rare(15, hosts > 2), rare(4, true));
-        Self { seed, hosts, mesh, next_id: 0, acts: dice.range(2, 24), kinds, leaves, breaks, hostile }
+        let acts = dice.range(2, 24);
+        let one = dice.index(hosts);
+        let apart = Some((one, other(dice, one, hosts))).filter(|_| mesh && hosts > 2 && dice.percent(50));
+        Self { seed, hosts, mesh, next_id: 0, acts, kinds, leaves, breaks, hostile, apart }
     }
 
     fn step(&mut self, at_us: u64, deed: Deed) -> Step {
@@ -534,7 +559,10 @@ impl Tape {
             let ways = [Breakage::Down, Breakage::Disk, Breakage::Root, Breakage::Cut];
             broken = Some((one, ways[dice.index(4)]));
         }
+        // Whoever stays broken or leaves may be the only one to carry things over.
+        let meets = is_last && (self.leaves || self.breaks) || number == 0 || dice.percent(40);
+        let apart = self.apart.filter(|_| !meets);
         steps.sort_by_key(|step| (step.at_us, step.id));
-        Round { unrest_us, nudge: dice.percent(50), broken, steps }
+        Round { unrest_us, nudge: dice.percent(50), broken, apart, steps }
     }
 }

@@ -28,7 +28,9 @@ impl Face {
     fn is_akin(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Dir(_), Self::Dir(_)) => true,
-            (Self::File(..), Self::File(..)) | (Self::Symlink(_), Self::Symlink(_)) => self.content() == other.content(),
+            (Self::File(..), Self::File(..)) | (Self::Symlink(_), Self::Symlink(_)) => {
+                self.content() == other.content()
+            }
             (Self::Dir(_) | Self::File(..) | Self::Symlink(_), _) => false,
         }
     }
@@ -73,6 +75,8 @@ pub struct Oracle {
     /// Whether an index has forgotten since what its disk or other devices hold: an apply at a crash, or anything at a power
     /// loss. What a person had taken away may come back then, and what goes may be in a trash only.
     forgetful: bool,
+    /// Whose index was lost or set back since then: a deletion that all have forgotten is none.
+    set_back: BTreeSet<usize>,
     /// Whether another policy ranks versions since: what shows and what is a copy may have changed places.
     reranked: bool,
     /// Whether a member has said what it should not: it may do away with everything that shows, but not with its bytes.
@@ -81,7 +85,7 @@ pub struct Oracle {
     pub sayings: Sayings,
     /// How often they dialled.
     pub dials: Dials,
-    /// How often operations fail.
+    /// How often operations fail, and paths are looked at.
     tries: Tries,
     /// What went wrong.
     pub violations: Vec<Violation>,
@@ -160,9 +164,21 @@ impl Oracle {
         }
     }
 
+    /// `host` is to look at `path`.
+    pub fn looked(&mut self, host: usize, path: &RelPath) {
+        if let Err(what) = self.tries.looked(host, path, self.now.0) {
+            self.fail(Invariant::BoundedRetry, what);
+        }
+    }
+
     /// An index has forgotten something.
     pub fn forgot(&mut self) {
         self.forgetful = true;
+    }
+
+    /// An index was lost, or set back to what it once was.
+    pub fn set_back(&mut self, host: usize) {
+        self.set_back.insert(host);
     }
 
     /// Another policy ranks versions from now on.
@@ -233,13 +249,17 @@ impl Oracle {
         if let Some(before) = self.baseline.take()
             && !self.hostility
         {
-            let found =
-                self.check_paths(&before, &now, |path| is_excused(path) || self.is_touched_beyond(path, &hosts));
+            let all_forgot = all.iter().all(|(host, _)| self.set_back.contains(host));
+            let is_back = |path: &RelPath| all_forgot && !before.contains_key(path);
+            let found = self.check_paths(&before, &now, |path| {
+                is_excused(path) || self.is_touched_beyond(path, &hosts) || is_back(path)
+            });
             found.into_iter().for_each(|(invariant, what)| self.fail(invariant, what));
         }
         // What only a broken device knows of may come out later.
         let still_to_come = |path: &RelPath| is_excused(path) || self.is_touched_beyond(path, &hosts);
         let later: Vec<RelPath> = self.touched.keys().filter(|path| still_to_come(path)).cloned().collect();
+        self.set_back.clear();
         self.touched.retain(|path, _| later.contains(path));
         (self.forgetful, self.reranked) = (false, false);
         self.baseline = Some(now);

@@ -5,6 +5,9 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 use sync_core::Limits;
 
+/// How many names people like.
+pub const NAMES: usize = 6;
+
 /// What strikes by chance, each with how often it does, in percent of its occasions. Zero is never.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -175,19 +178,38 @@ pub struct Scenario {
     pub mesh: bool,
     /// Largest file, bytes.
     pub largest: u64,
+    /// How many of the names that people like they use in a directory: with few of them the same paths see much.
+    #[serde(default = "names")]
+    pub names: usize,
+    /// How many of a hundred files may be as large as the largest; others are small.
+    #[serde(default = "bulky")]
+    pub bulky: u64,
     /// What strikes by chance.
     pub chances: Chances,
     /// Limits of every node.
     pub knobs: Knobs,
 }
 
+/// All the names people like.
+fn names() -> usize {
+    NAMES
+}
+
+/// As in a run that is not about large files.
+fn bulky() -> u64 {
+    10
+}
+
 impl Scenario {
     /// The scenario of `seed`; without any chances if it is a quiet one.
     pub fn of(seed: u64, quiet: bool) -> Self {
         let mut dice = Dice::new(seed, Domain::Scenario, 0);
-        let hosts = [2, 2, 2, 2, 2, 2, 3, 3, 3, 4][dice.index(10)];
+        let hosts = [2, 2, 2, 2, 2, 3, 3, 3, 3, 4][dice.index(10)];
         let mesh = dice.percent(50);
-        let largest = [200, 2_000, 20_000, 300_000][dice.index(4)];
+        // Some runs are about few paths, some about large files.
+        let names = if dice.percent(35) { 1 + dice.index(2) } else { NAMES };
+        let bulky = if dice.percent(15) { 60 } else { bulky() };
+        let largest = if bulky > 10 { 300_000 } else { [200, 2_000, 20_000, 300_000][dice.index(4)] };
         let knobs = Knobs::draw(&mut dice, largest);
         let mut chances = Chances::default();
         let share = dice.range(10, 70);
@@ -199,6 +221,6 @@ impl Scenario {
                 *weight = if dice.percent(share) { drawn } else { 0 };
             }
         }
-        Self { hosts, mesh, largest, chances, knobs }
+        Self { hosts, mesh, largest, names, bulky, chances, knobs }
     }
 }

@@ -88,6 +88,7 @@ impl Search {
         }
         for n in 0..self.best.rounds.len() {
             any |= self.with(|case| case.rounds[n].broken = None);
+            any |= self.with(|case| case.rounds[n].apart = None);
             any |= self.with(|case| case.rounds[n].nudge = true);
         }
         any | self.with(|case| case.scenario.mesh = false)
@@ -187,7 +188,9 @@ fn without_host(case: &mut Case, gone: usize) {
     case.before.retain_mut(keeps);
     for round in &mut case.rounds {
         round.steps.retain_mut(keeps);
-        round.broken = round.broken.filter(|(host, _)| *host != gone).map(|(h, how)| (h - usize::from(h > gone), how));
+        let moved = |host: usize| host - usize::from(host > gone);
+        round.apart = round.apart.filter(|(a, b)| *a != gone && *b != gone).map(|(a, b)| (moved(a), moved(b)));
+        round.broken = round.broken.filter(|(host, _)| *host != gone).map(|(host, how)| (moved(host), how));
     }
 }
 

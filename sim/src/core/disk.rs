@@ -254,7 +254,8 @@ impl Disk {
             Make::File { content, size, mtime_ns, mode } => {
                 let bytes = match self.staged.get(content) {
                     Some(staged) => staged.bytes.clone(),
-                    None if *size == 0 => Vec::new(),
+                    // The empty content is staged where it is needed. Of any other, no bytes are not the bytes.
+                    None if *size == 0 && *content == ContentId::of(b"") => Vec::new(),
                     None => return Done::NotStaged,
                 };
                 self.displace(&op.path);

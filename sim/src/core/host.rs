@@ -1,7 +1,7 @@
 //! One device: driven as production drives it, a batch of inputs in one transaction of the index, and the outputs only
 //! after the commit.
 
-use crate::case::Breakage;
+use crate::case::{Breakage, Deed};
 use crate::core::disk::Disk;
 use crate::core::index::ModelIndex;
 use crate::core::jobs::Job;
@@ -68,6 +68,8 @@ pub(super) struct Host {
     /// Until when process and disk stand still.
     pub(super) paused_until: u64,
     pub(super) stalled_until: u64,
+    /// After how many more parts of staged files it dies, and what then happens.
+    pub(super) dies_amid: Option<(u64, Deed)>,
     /// Until when it is hostile.
     pub(super) hostile_until: u64,
     /// Whether the database may have forgotten dots, and the node has not been told yet.
@@ -112,12 +114,13 @@ impl Host {
             turn_at: None,
             paused_until: 0,
             stalled_until: 0,
+            dies_amid: None,
             hostile_until: 0,
             fresh: false,
             is_bare: false,
             skew_ns: 0,
             drift_ppm: 0,
-            user: User::new(number, scenario.largest),
+            user: User::new(number, scenario),
             pace: stream(Domain::Pace),
             watcher: stream(Domain::Watcher),
             disk_dice: stream(Domain::Disk),
@@ -223,14 +226,14 @@ impl World {
                 folder_name: "folder".into(),
                 root: Some(Box::from(&b"/root"[..])),
             };
-            self.oracle.dials.wished(me, device);
+            self.oracle.dials.wished(me, device, self.now);
             self.request(me, command);
         }
     }
 
     pub(super) fn request(&mut self, host: usize, command: Command) {
         if let Command::DialNow(device) = &command {
-            self.oracle.dials.wished(host, *device);
+            self.oracle.dials.wished(host, *device, self.now);
         }
         let request = if matches!(command, Command::Shutdown) { FAREWELL } else { PROMISE };
         self.tell(host, Input::Request { request, command });
@@ -328,6 +331,7 @@ impl World {
             return self.come_back(host);
         }
         self.committed(host, &heard);
+        self.took_in(host, &outputs);
         outputs.into_iter().for_each(|output| self.perform(host, output));
         if self.hosts[host].is_up() {
             let soon = self.now + self.hosts[host].pace.range(20, 300);
@@ -354,6 +358,17 @@ impl World {
         }
         if h.disk_dice.percent(15) {
             h.index.sync();
+        }
+    }
+
+    /// What is in the index is known, whether or not the device is still there to tell of it: one that stops says nothing
+    /// of what came behind the wish to stop in the same batch.
+    fn took_in(&mut self, host: usize, outputs: &[Output]) {
+        for output in outputs {
+            let Output::Event(Told::LocalChange { path, .. }) = output else { continue };
+            let base = self.hosts[host].index.look(|index| index.base(FOLDER, path).ok().flatten());
+            let content = base.and_then(|b| body_content(&b.body));
+            content.into_iter().for_each(|content| self.oracle.indexed(content));
         }
     }
 
@@ -399,7 +414,10 @@ impl World {
                 self.fetch(host, output);
             }
             Output::Scan { scan, within, .. } => self.begin_job(host, Job::scan(scan, within)),
-            Output::Probe { probe, paths, .. } => self.begin_job(host, Job::probe(probe, paths)),
+            Output::Probe { probe, paths, .. } => {
+                paths.iter().for_each(|(path, _)| self.oracle.looked(host, path));
+                self.begin_job(host, Job::probe(probe, paths));
+            }
             Output::Apply { apply, ops, .. } => {
                 self.meddle(host, &ops);
                 self.hosts[host].applying += 1;
@@ -475,9 +493,6 @@ impl World {
                     let what = format!("host {host}: {} counts as deleted, and never was", path.display());
                     self.oracle.fail(Invariant::NoPhantomDelete, what);
                 }
-                let base = self.hosts[host].index.look(|index| index.base(FOLDER, &path).ok().flatten());
-                let content = base.and_then(|b| body_content(&b.body));
-                content.into_iter().for_each(|content| self.oracle.indexed(content));
             }
             Told::DialFailed { peer, .. } => self.oracle.dials.failed(host, peer, self.now),
             Told::PeerConnected { peer, .. } => self.oracle.dials.connected(host, peer, self.now),

@@ -128,7 +128,8 @@ fn host_of(addr: &str) -> Option<usize> {
 impl World {
     fn is_cut(&self, a: usize, b: usize) -> bool {
         let is_for_good = self.broken.is_some_and(|(host, how)| how == Breakage::Cut && (host == a || host == b));
-        is_for_good || self.net.cut.iter().any(|cut| *cut == (a, b) || *cut == (b, a))
+        let is_apart = self.apart.is_some_and(|apart| apart == (a, b) || apart == (b, a));
+        is_for_good || is_apart || self.net.cut.iter().any(|cut| *cut == (a, b) || *cut == (b, a))
     }
 
     /// The choices of the way from one device to another.
@@ -604,6 +605,7 @@ impl World {
             if let Err(error) = self.hosts[host].disk.stage_part(content, size, offset + at as u64, part) {
                 return (done, Some(FetchFailure::Disk(error)));
             }
+            self.staged_part(host);
             at += len;
             done += 1;
         }

@@ -35,7 +35,7 @@ impl World {
         for host in 0..self.hosts.len() {
             let h = &mut self.hosts[host];
             h.index.fail_no_more();
-            (h.paused_until, h.stalled_until, h.hostile_until) = (0, 0, 0);
+            (h.paused_until, h.stalled_until, h.hostile_until, h.dies_amid) = (0, 0, 0, None);
             self.repair(host);
             // Where trouble came in between, people share and pair once more.
             if self.hosts[host].is_bare && self.hosts[host].is_up() {
@@ -139,8 +139,8 @@ impl World {
         let others: Vec<String> =
             (0..self.hosts.len()).filter(|h| !group.contains(h)).map(|h| format!("host {h}")).collect();
         let is_excused = |line: &str| {
-            // What nobody has cannot come, and who stays broken does not follow.
-            !lost.is_empty()
+            // What nobody has cannot come, but can be looked for, and who stays broken does not follow.
+            (!lost.is_empty() && !line.ends_with(": still looking at the disk"))
                 || (is_alone && line == "no device is connected")
                 || others.iter().any(|other| line.contains(other.as_str()))
         };

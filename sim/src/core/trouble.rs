@@ -30,6 +30,13 @@ impl World {
         match deed {
             Deed::Act { .. } => {}
             Deed::Crash { host, down_us } => self.bring_down(host, down_us, |_| {}),
+            Deed::DieAmid { host, parts, loses_power, down_us } => {
+                let death = match loses_power {
+                    true => Deed::PowerLoss { host, down_us, draw: parts },
+                    false => Deed::Crash { host, down_us },
+                };
+                self.hosts[host].dies_amid = Some((parts, death));
+            }
             Deed::PowerLoss { host, down_us, draw } => self.lose_power(host, down_us, draw),
             Deed::Stop { host, .. } => self.request(host, Command::Shutdown),
             Deed::Pause { host, for_us } => self.hosts[host].paused_until = now + for_us,
@@ -76,6 +83,7 @@ impl World {
                 let h = &mut world.hosts[host];
                 (h.index, h.backup, h.is_bare) = (ModelIndex::default(), None, true);
                 world.index_forgot(host);
+                world.oracle.set_back(host);
             }),
             Deed::Policy { host, policy } => {
                 self.oracle.ranked_anew();
@@ -103,6 +111,15 @@ impl World {
             self.die(host);
             meanwhile(self);
             self.push(self.now + down_us, Event::Restart { host });
+        }
+    }
+
+    /// A part of a staged file was written, in the middle of which a host may die.
+    pub(super) fn staged_part(&mut self, host: usize) {
+        match self.hosts[host].dies_amid.take() {
+            Some((0, death)) => self.push(self.now, Event::Step(Box::new(Step { id: 0, at_us: 0, deed: death }))),
+            Some((parts, death)) => self.hosts[host].dies_amid = Some((parts - 1, death)),
+            None => {}
         }
     }
 
@@ -153,6 +170,7 @@ impl World {
         self.bring_down(host, down_us, |world| {
             world.hosts[host].index = backup;
             world.index_forgot(host);
+            world.oracle.set_back(host);
         });
     }
 

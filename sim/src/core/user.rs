@@ -4,11 +4,12 @@ use crate::case::Act;
 use crate::core::disk::{Disk, Entry, Node, content_of};
 use crate::dice::{Dice, Domain};
 use crate::oracle::Oracle;
+use crate::scenario::{self, Scenario};
 use std::rc::Rc;
 use sync_core::{ContentId, DirPath, RelPath};
 
 /// Names people like: few, so that they meet.
-const NAMES: [&str; 6] = ["a", "b", "c.txt", "a-b", "d", "e.conflict-x"];
+const NAMES: [&str; scenario::NAMES] = ["a", "b", "c.txt", "a-b", "d", "e.conflict-x"];
 /// Permission bits people set.
 const MODES: [u32; 3] = [0o644, 0o600, 0o755];
 
@@ -20,6 +21,8 @@ pub(super) struct User {
     dice: Dice,
     step: u32,
     largest: u64,
+    names: usize,
+    bulky: u64,
     /// Contents saved so far, to be saved again now and then.
     saved: Vec<Rc<Vec<u8>>>,
 }
@@ -47,8 +50,9 @@ pub(super) struct Doing {
 
 impl User {
     /// The person at `host`.
-    pub(super) fn new(host: usize, largest: u64) -> Self {
-        Self { host, dice: Dice::new(0, Domain::Person, 0), step: 0, largest, saved: Vec::new() }
+    pub(super) fn new(host: usize, scenario: &Scenario) -> Self {
+        let Scenario { largest, names, bulky, .. } = *scenario;
+        Self { host, dice: Dice::new(0, Domain::Person, 0), step: 0, largest, names, bulky, saved: Vec::new() }
     }
 
     /// Does something. Returns the paths that the watcher will name.
@@ -86,7 +90,7 @@ impl User {
             let Some(next) = self.dice.pick(&inside) else { break };
             dir = DirPath::from(next.clone());
         }
-        let name = NAMES[self.dice.index(NAMES.len())];
+        let name = NAMES[self.dice.index(self.names.clamp(1, NAMES.len()))];
         let text = if dir.as_path().is_none() { name.into() } else { [dir.as_bytes(), b"/", name.as_bytes()].concat() };
         // The names are names, and depth is bounded by the loop above.
         RelPath::new(&text).unwrap_or_else(|_| unreachable!("a path of known names"))
@@ -117,11 +121,11 @@ impl User {
 
     fn fresh_bytes(&mut self) -> Rc<Vec<u8>> {
         let largest = self.largest;
-        let len = match self.dice.range(0, 10) {
-            0 => 0,
-            1..5 => self.dice.range(10, 60),
-            5..9 => self.dice.range(10, largest.min(2_000)),
-            _ => self.dice.range(10, largest),
+        let len = match self.dice.range(0, 100) {
+            n if n < self.bulky => self.dice.range(10, largest),
+            n if n < 50 => self.dice.range(10, 60),
+            n if n < 90 => self.dice.range(10, largest.min(2_000)),
+            _ => 0,
         };
         let mut bytes = format!("host {} step {} ", self.host, self.step).into_bytes();
         let len = usize::try_from(len).unwrap_or(0);

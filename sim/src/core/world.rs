@@ -95,6 +95,8 @@ pub struct World {
     pub(super) calm: bool,
     /// The host that stays broken, and how.
     pub(super) broken: Option<(usize, Breakage)>,
+    /// Two hosts that do not reach each other in this round, nor in the rest after it.
+    pub(super) apart: Option<(usize, usize)>,
     /// Inputs handled by all nodes together.
     pub(super) steps: u64,
     pub(super) trace: bool,
@@ -120,6 +122,7 @@ impl World {
             oracle: Oracle::default(),
             calm: false,
             broken: None,
+            apart: None,
             steps: 0,
             trace,
             queue: BinaryHeap::new(),
@@ -139,6 +142,7 @@ impl World {
         self.begin();
         for round in std::mem::take(&mut self.case.rounds) {
             self.calm = false;
+            self.part(round.apart);
             let until = self.now + round.unrest_us;
             for step in round.steps {
                 self.push(self.now + step.at_us, Event::Step(Box::new(step)));
@@ -157,6 +161,16 @@ impl World {
             virtual_us: self.now,
             faults: self.struck,
             marks: self.marks,
+        }
+    }
+
+    /// From now on these two do not reach each other; others may again.
+    fn part(&mut self, apart: Option<(usize, usize)>) {
+        self.apart = apart;
+        if let Some((a, b)) = apart {
+            self.tell_all(|_| format!("apart: {a} and {b}"));
+            self.strike("apart");
+            self.break_between(a, b);
         }
     }
 

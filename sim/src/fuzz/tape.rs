@@ -86,7 +86,10 @@ impl Tape {
             let ways = [Breakage::Down, Breakage::Disk, Breakage::Root, Breakage::Cut];
             broken = Some((u.int_in_range(usize::from(!scenario.mesh)..=self.hosts - 1)?, *u.choose(&ways)?));
         }
-        Ok(Round { unrest_us: at_us + 2_000_000, nudge: flags & 1 != 0, broken, steps })
+        let is_apart = flags & 4 != 0 && broken.is_none() && !self.leaves && scenario.mesh && self.hosts > 2;
+        let one = usize::from(flags >> 3) % self.hosts;
+        let apart = is_apart.then_some((one, (one + 1) % self.hosts));
+        Ok(Round { unrest_us: at_us + 2_000_000, nudge: flags & 1 != 0, broken, apart, steps })
     }
 
     fn deed(&mut self, u: &mut Unstructured<'_>, is_last: bool, scenario: &Scenario) -> Result<Deed> {
@@ -100,7 +103,8 @@ impl Tape {
         let draw = u64::from(u.arbitrary::<u8>()?);
         let first = usize::from(!scenario.mesh);
         Ok(match kind {
-            16 | 17 => Deed::Crash { host, down_us: span },
+            16 => Deed::Crash { host, down_us: span },
+            17 => Deed::DieAmid { host, parts: draw % 40, loses_power: draw & 64 != 0, down_us: span },
             18 | 19 => Deed::PowerLoss { host, down_us: span, draw },
             20 | 21 => Deed::Stop { host, down_us: span },
             22 => Deed::Pause { host, for_us: span },

@@ -18,6 +18,8 @@ struct Line {
     is_dialing: bool,
     /// Whether the next dial may come at any time.
     is_free: bool,
+    /// When a person last wished for it: what happens in that instant may come before the wish or after it.
+    wished_at: Option<u64>,
 }
 
 /// Every dial of one run.
@@ -31,8 +33,9 @@ impl Dials {
     }
 
     /// A person at `host` wants `peer` dialled.
-    pub fn wished(&mut self, host: usize, peer: DeviceId) {
-        self.line(host, peer, 0).is_free = true;
+    pub fn wished(&mut self, host: usize, peer: DeviceId, now: u64) {
+        let line = self.line(host, peer, 0);
+        (line.is_free, line.wished_at) = (true, Some(now));
     }
 
     fn line(&mut self, host: usize, peer: DeviceId, failed_at: u64) -> &mut Line {
@@ -52,7 +55,7 @@ impl Dials {
             let waited = (now - line.failed_at) as f64 / 1e6;
             return Err(format!("host {host} dials again {waited:.3} s after failure {}", line.failures));
         }
-        (line.is_free, line.is_dialing) = (false, true);
+        (line.is_free, line.is_dialing) = (line.wished_at == Some(now), true);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::plan::{LocalChange, Wanted, local_change};
 use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::time::{Instant, Timer};
 use alloc::vec::Vec;
-use core::time::Duration;
+use core::{ops::Bound, time::Duration};
 
 /// Bases read at once while comparing a directory.
 const PAGE: usize = 1_000;
@@ -135,7 +135,7 @@ impl Folder {
         }
         let is_gone = |path: &&RelPath| {
             let is_due = |at: Instant| is_quiet || at <= now;
-            self.missing.get(path).is_some_and(is_due) && !self.locks.contains(*path)
+            self.missing.get(path).is_some_and(is_due) && !self.locks.contains(*path) && !self.is_locked_below(path)
         };
         // Conflict copies first: what goes beside them may give their versions other names.
         let copies: Vec<RelPath> = self.copies.paths().filter(is_gone).take(limit).cloned().collect();
@@ -144,6 +144,15 @@ impl Folder {
         }
         // Backwards: what is in a directory before the directory.
         self.missing.paths().rev().filter(is_gone).take(limit).cloned().collect()
+    }
+
+    /// Whether something below `path` is under an effect. It is judged first: until then another look at the directory
+    /// would only come to the same.
+    fn is_locked_below(&self, path: &RelPath) -> bool {
+        // Names such as `a-b` come between `a` and what is below it.
+        let after = self.locks.range::<RelPath, _>((Bound::Excluded(path), Bound::Unbounded));
+        let mut alike = after.take_while(|lock| lock.as_bytes().starts_with(path.as_bytes()));
+        alike.any(|lock| lock.is_below(path))
     }
 
     /// Whether what else is new has been seen: then what seems gone was not moved.
@@ -384,7 +393,9 @@ impl Folder {
         let Some(first) = self.first_child(path, index)? else { return Ok(false) };
         let at = self.missing.get(path).unwrap_or_else(|| cx.now() + MOVE_WINDOW);
         self.missing.set_once(path.clone(), at);
-        if self.missing.get(&first).is_some() {
+        if let Some(later) = self.missing.get(&first) {
+            // Before that is looked at, another look here would only come to the same.
+            self.missing.set(path.clone(), at.max(later));
             return Ok(true);
         }
         let dir = DirPath::from(path.clone());
