@@ -226,15 +226,11 @@ impl World {
                 folder_name: "folder".into(),
                 root: Some(Box::from(&b"/root"[..])),
             };
-            self.oracle.dials.wished(me, device, self.now);
             self.request(me, command);
         }
     }
 
     pub(super) fn request(&mut self, host: usize, command: Command) {
-        if let Command::DialNow(device) = &command {
-            self.oracle.dials.wished(host, *device, self.now);
-        }
         let request = if matches!(command, Command::Shutdown) { FAREWELL } else { PROMISE };
         self.tell(host, Input::Request { request, command });
     }
@@ -293,6 +289,11 @@ impl World {
             batch.push(Input::Wake);
         }
         let heard: Vec<Heard> = batch.iter().filter_map(Heard::of).collect();
+        for input in &batch {
+            if let Input::Request { command: Command::DialNow(peer) | Command::Pair { device: peer, .. }, .. } = input {
+                self.oracle.dials.wished(host, *peer, now);
+            }
+        }
         let mut outputs = Vec::new();
         let mut lines = Vec::new();
         let mut outcome = h.index.begin();

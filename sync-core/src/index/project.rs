@@ -28,9 +28,20 @@ fn rank(policy: &Policy, dot: Dot, value: &Value) -> impl Ord + use<> {
     (kind, chosen, value.stamp, dot)
 }
 
-/// The version that keeps the name: a pure function of the set of versions.
+/// The version that keeps the name: the policy's choice, or what somebody has made of that one since. A pure function of
+/// the set of versions.
 pub fn winner<'a>(row: &'a Row, policy: &Policy) -> Option<(Dot, &'a Value)> {
-    row.siblings.iter().map(|(d, v)| (*d, v)).max_by_key(|(d, v)| rank(policy, *d, v))
+    let versions = || row.siblings.iter().map(|(d, v)| (*d, v));
+    let mut top = versions().max_by_key(|(d, v)| rank(policy, *d, v))?;
+    // Each came after the one before, so this ends.
+    loop {
+        let chosen = top.1;
+        let edits = versions().filter(|(_, v)| v.body.is_live() && v.succeeds(chosen));
+        match edits.max_by_key(|(d, v)| rank(policy, *d, v)) {
+            Some(edit) => top = edit,
+            None => return Some(top),
+        }
+    }
 }
 
 /// How two concurrent versions disagree.
@@ -87,20 +98,28 @@ pub fn project(row: &Row, has_live_below: bool, policy: &Policy) -> Projection {
         None => None,
     };
     let main_dot = main.as_ref().and_then(|(dot, _)| *dot);
+    let main_value = main_dot.and_then(|d| row.siblings.get(&d));
     let mut ranked: Vec<(Dot, &Value)> = row.siblings.iter().map(|(d, v)| (*d, v)).collect();
-    ranked.sort_by_cached_key(|(d, v)| core::cmp::Reverse(rank(policy, *d, v)));
-    let mut shown: Vec<&Value> = main_dot.and_then(|d| row.siblings.get(&d)).into_iter().collect();
+    // What is history is a matter of stamps under every policy. What was hidden is nowhere but in trashes, so that no
+    // other policy may bring it up, and none may hide what was put back later.
+    ranked.sort_by_cached_key(|(d, v)| core::cmp::Reverse(rank(&Policy::Newest, *d, v)));
+    let mut shown: Vec<&Value> = Vec::new();
     let mut losers: Vec<Loser> = Vec::new();
     for (dot, value) in ranked {
         let is_file = matches!(value.body, Body::File { .. } | Body::Symlink { .. });
-        // What a version that ranks higher replaced is history even where its dot is concurrent. The reverse, or a
+        // What a newer version replaced is history even where its dot is concurrent. The reverse, or a
         // version that is not itself shown, would drop an edit.
         let replaced = Some(value.prev).filter(|prev| *prev != [0; 8] && is_mutant(Mutant::SymmetricPrev));
         let is_successor = |by: &Value| replaced == Some(by.body.content_prefix());
         let is_history = |by: &&Value| {
             by.body.same_content(&value.body) || by.prev == value.body.content_prefix() || is_successor(by)
         };
-        if is_file && Some(dot) != main_dot && !shown.iter().any(is_history) {
+        if Some(dot) == main_dot {
+            shown.push(value);
+            continue;
+        }
+        let is_main = main_value.is_some_and(|main| main.body.same_content(&value.body));
+        if is_file && !is_main && !shown.iter().any(is_history) {
             shown.push(value);
             losers.push(Loser { dot, value: value.clone() });
         }
@@ -241,6 +260,23 @@ mod tests {
     fn an_edit_of_lower_rank_than_what_it_replaced_is_a_copy() {
         let (x, z) = (file(b"x", 1, b"", 5), file(b"z", 1, b"x", 2));
         assert_eq!(shown(&row(&[x, z]), false, &Policy::Newest), (Some(1), vec![2]));
+    }
+
+    #[test]
+    fn no_policy_brings_up_what_an_edit_replaced() {
+        let (x, y, z) = (file(b"x", 9, b"", 1), file(b"y", 1, b"x", 2), file(b"z", 99, b"", 1));
+        let prefer = Policy::Prefer { rank: [(Actor(1), 0)].into() };
+        for policy in [Policy::Newest, Policy::Largest, prefer] {
+            assert_eq!(shown(&row(&[x.clone(), y.clone()]), false, &policy), (Some(2), vec![]), "{policy:?}");
+        }
+        assert_eq!(shown(&row(&[x, y, z]), false, &Policy::Largest), (Some(3), vec![2]));
+    }
+
+    #[test]
+    fn no_policy_hides_what_was_put_back() {
+        let (x, y) = (file(b"x", 1, b"", 6), file(b"y", 9, b"x", 5));
+        assert_eq!(shown(&row(&[x.clone(), y.clone()]), false, &Policy::Newest), (Some(1), vec![2]));
+        assert_eq!(shown(&row(&[x, y]), false, &Policy::Largest), (Some(2), vec![1]));
     }
 
     #[test]

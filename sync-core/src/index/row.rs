@@ -272,6 +272,16 @@ impl Row {
         self.siblings.insert(dot, value);
     }
 
+    /// What was just written at `dot` took the place of the version `older`, which stays. Where that one had replaced just
+    /// these bytes they were put back: then they are no history of it.
+    pub fn put_back(&mut self, dot: Dot, older: Dot) {
+        let Some((prev, stamp)) = self.siblings.get(&older).map(|v| (v.prev, v.stamp)) else { return };
+        let put_back = |v: &&mut Value| prev != [0; 8] && v.body.content_prefix() == prev;
+        if let Some(value) = self.siblings.get_mut(&dot).filter(put_back) {
+            value.stamp = value.stamp.max(WallTime(stamp.0.saturating_add(1)));
+        }
+    }
+
     /// Whether every version here is of the kind that `key` is about.
     pub fn fits(&self, key: &Key) -> bool {
         self.siblings.values().all(|v| match v.body {
@@ -403,6 +413,19 @@ mod tests {
         write(&mut row, dot(1, 2), file(b"z", 1), Some(dot(1, 1)), 1);
         assert_eq!(dots(&row), [dot(1, 2), dot(2, 1)]);
         assert_eq!(row.siblings[&dot(1, 2)].stamp, WallTime(2));
+    }
+
+    #[test]
+    fn what_is_put_back_ranks_above_what_had_replaced_it() {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        write(&mut row, dot(1, 2), file(b"y", 5), Some(dot(1, 1)), 5);
+        write(&mut row, dot(1, 3), file(b"x", 1), None, 1);
+        row.put_back(dot(1, 3), dot(1, 2));
+        assert_eq!(row.siblings[&dot(1, 3)].stamp, WallTime(6));
+        write(&mut row, dot(1, 4), file(b"z", 1), None, 1);
+        row.put_back(dot(1, 4), dot(1, 2));
+        assert_eq!(row.siblings[&dot(1, 4)].stamp, WallTime(1), "nothing claims to have replaced it");
     }
 
     #[test]

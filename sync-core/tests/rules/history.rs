@@ -435,8 +435,7 @@ impl History {
             let Some(copy) = content_of(&entry.body) else { continue };
             let beside = wanted.iter().filter(|(p, e)| e.source == entry.source && *p != name);
             for (beside, content) in beside.filter_map(|(p, e)| Some((p, content_of(&e.body)?))) {
-                let ranks = *beside == entry.source || self.shared.policy == Policy::Newest;
-                if ranks && self.shared.ledger.is_edit(copy, content) {
+                if self.shared.ledger.is_edit(copy, content) {
                     return Err(format!("{name:?} shows what {beside:?} replaced: {:?}", first.db.rows));
                 }
             }
