@@ -415,10 +415,7 @@ const KINDS: [(u64, Kind); 21] = [
     (100, |d, host, _| Deed::Crash { host, down_us: down(d) }),
     (100, |d, host, _| Deed::Stop { host, down_us: down(d) }),
     (100, |d, host, _| Deed::PowerLoss { host, down_us: down(d), draw: small(d) }),
-    (100, |d, host, _| {
-        let (parts, loses_power) = (d.range(0, 40), d.percent(30));
-        Deed::DieAmid { host, parts, loses_power, down_us: down(d) }
-    }),
+    (50, die_amid),
     (50, |d, host, _| Deed::Pause { host, for_us: d.range(10_000, 20_000_000) }),
     (50, |d, host, _| Deed::Stall { host, for_us: d.range(10_000, 8_000_000) }),
     (100, |d, host, _| Deed::DiskError { host, part: part(d), error: trouble(d), for_us: d.range(10_000, 8_000_000) }),
@@ -437,6 +434,10 @@ const KINDS: [(u64, Kind); 21] = [
     (30, |d, host, _| Deed::PauseFolder { host, for_us: d.range(10_000, 20_000_000) }),
     (30, |d, host, _| Deed::Stranger { host, draw: small(d) }),
 ];
+
+fn die_amid(dice: &mut Dice, host: usize, _: usize) -> Deed {
+    Deed::DieAmid { host, parts: dice.range(0, 6), loses_power: dice.percent(25), down_us: down(dice) }
+}
 
 fn down(dice: &mut Dice) -> u64 {
     dice.range(1_000, 10_000_000)
@@ -498,7 +499,11 @@ impl Tape {
     fn new(seed: u64, scenario: &Scenario, quiet: bool, dice: &mut Dice) -> Self {
         let share = dice.range(5, 60);
         let kinds = KINDS.iter().filter(|(weight, _)| dice.percent(share * weight / 100)).map(|(_, kind)| *kind);
-        let kinds = if quiet { Vec::new() } else { kinds.collect() };
+        let mut kinds: Vec<Kind> = if quiet { Vec::new() } else { kinds.collect() };
+        // What large files are there for.
+        if scenario.is_bulky() && !quiet {
+            kinds.push(die_amid);
+        }
         let Scenario { hosts, mesh, .. } = *scenario;
         let mut rare = |percent: u64, is_on: bool| dice.percent(percent) && is_on && !quiet;
         let (leaves, breaks, hostile) = (rare(4, true), rare(15, hosts > 2), rare(4, true));

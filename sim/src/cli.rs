@@ -4,7 +4,7 @@
 use crate::case::Case;
 use crate::outcome::Outcome;
 use crate::run::{self, guarded, replay_command, run_case};
-use crate::{shell, shrink};
+use crate::{coverage, shell, shrink};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use sync_core::proving;
+use sync_core::proving::Point;
 
 /// One seed in so many is run twice: the same seed is the same run.
 const RERUN: u64 = 20;
@@ -81,6 +81,8 @@ pub struct RunOptions {
     pub budget: Option<Duration>,
     /// Whether to end with one JSON document.
     pub json: bool,
+    /// Whether a point that such runs must reach and do not is a failure.
+    pub complete: bool,
     /// Seeds at the same time.
     pub threads: Option<usize>,
 }
@@ -159,7 +161,7 @@ pub fn run(options: &RunOptions) -> ExitCode {
     });
     let summary = campaign.summary();
     report(&summary, options.json);
-    code(summary.violations.is_empty())
+    code(summary.violations.is_empty() && !(options.complete && !summary.sometimes.missed.is_empty()))
 }
 
 impl Campaign {
@@ -244,13 +246,10 @@ impl Campaign {
         summary.ratio = (summary.simulated_secs / busy).round();
         summary.digest = format!("{:016x}", total.digest);
         summary.violations.sort_by_key(|broken| broken.seed);
-        for (point, count) in proving::reached() {
-            if count > 0 {
-                summary.sometimes.hit.insert(point.name(), count);
-            } else {
-                summary.sometimes.missed.push(point.name());
-            }
-        }
+        summary.sometimes = Sometimes {
+            hit: coverage::hit().map(|(point, times)| (point.name(), times)).collect(),
+            missed: coverage::missed(self.options.world).into_iter().map(Point::name).collect(),
+        };
         summary
     }
 }

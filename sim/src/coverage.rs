@@ -15,13 +15,21 @@ pub fn waived(point: Point, world: WorldKind) -> Option<&'static str> {
         (_, Point::LosersSettled) => Some("no run has seventeen versions of one file: the property suite does"),
         (_, Point::PlanOverflowed) => Some("no run has eight thousand paths: the benches do"),
         (_, Point::ExposureReached) => Some("no file is as large as what a crash may cost: `transfer/ranges.rs` is"),
+        (_, Point::LeftoverAdopted) => Some("nobody is heard before the first look at the disk is over"),
         (_, Point::NotStaged) => Some("the model disk loses no staged file of a device that runs: `fs/apply` does"),
         (_, Point::ShellRenamedWeakly) => Some("every host's file system can exchange: tests of `fs/apply` do without"),
-        (_, Point::ShellStageRelinked) => Some("nobody unlinks what is being staged: tests of `fs/stage` do"),
+        (_, Point::ShellStageRelinked) => {
+            Some("a race of two transfers of one content, which one thread does not have")
+        }
         (_, Point::ShellChunkWrong) => Some("TLS lets no wrong byte through: tests with a stranger of our own do"),
         (_, Point::ShellRolledBack) => Some("no database fails there: tests of `store` make it, and the core world"),
         _ => None,
     }
+}
+
+/// Points that were reached since the process began, and how often.
+pub fn hit() -> impl Iterator<Item = (Point, u64)> {
+    reached().filter(|(_, times)| *times > 0)
 }
 
 /// Points that runs of a world must reach and that were not, since the process began.

@@ -36,6 +36,9 @@ enum Command {
         /// Print one JSON document at the end.
         #[arg(long)]
         json: bool,
+        /// Fail, too, if a point of the code that runs of this world must reach was not reached.
+        #[arg(long)]
+        complete: bool,
         /// Seeds at the same time; as many as there are cores by default.
         #[arg(long)]
         threads: Option<usize>,
@@ -138,9 +141,9 @@ fn perform(command: Command) -> Result<ExitCode, String> {
             Ok(scenarios::show(&scenarios, &conditions, json))
         }
         Command::Report { out } => Ok(report::show(&out)),
-        Command::Run { world, seeds, budget, json, threads } => {
+        Command::Run { world, seeds, budget, json, complete, threads } => {
             let budget = budget.map(Duration::from_secs);
-            Ok(cli::run(&RunOptions { world, seeds, budget, json, threads }))
+            Ok(cli::run(&RunOptions { world, seeds, budget, json, complete, threads }))
         }
         Command::Replay { case: Some(path), trace, .. } => Ok(cli::replay_case(cli::read_case(&path)?, trace)),
         Command::Replay { case: None, seed, world, trace } => Ok(cli::replay(world, seed.unwrap_or(0), trace)),

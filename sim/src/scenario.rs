@@ -201,6 +201,11 @@ fn bulky() -> u64 {
 }
 
 impl Scenario {
+    /// Whether it is about large files.
+    pub fn is_bulky(&self) -> bool {
+        self.bulky > bulky()
+    }
+
     /// The scenario of `seed`; without any chances if it is a quiet one.
     pub fn of(seed: u64, quiet: bool) -> Self {
         let mut dice = Dice::new(seed, Domain::Scenario, 0);
@@ -208,7 +213,7 @@ impl Scenario {
         let mesh = dice.percent(50);
         // Some runs are about few paths, some about large files.
         let names = if dice.percent(35) { 1 + dice.index(2) } else { NAMES };
-        let bulky = if dice.percent(15) { 60 } else { bulky() };
+        let bulky = if dice.percent(20) { 60 } else { bulky() };
         let largest = if bulky > 10 { 300_000 } else { [200, 2_000, 20_000, 300_000][dice.index(4)] };
         let knobs = Knobs::draw(&mut dice, largest);
         let mut chances = Chances::default();
