@@ -436,7 +436,7 @@ const KINDS: [(u64, Kind); 21] = [
 ];
 
 fn die_amid(dice: &mut Dice, host: usize, _: usize) -> Deed {
-    Deed::DieAmid { host, parts: dice.range(0, 6), loses_power: dice.percent(25), down_us: down(dice) }
+    Deed::DieAmid { host, parts: dice.range(0, 30), loses_power: dice.percent(25), down_us: down(dice) }
 }
 
 fn down(dice: &mut Dice) -> u64 {

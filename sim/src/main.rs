@@ -11,6 +11,7 @@ use sim::scenarios::{self, Scenario};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use sync_core::proving::{Mutant, mutate};
 
 /// Runs landropic in worlds where everything goes wrong that can, and judges what becomes of people's files.
 #[derive(Parser)]
@@ -57,6 +58,9 @@ enum Command {
         /// Show everything that happens, with a column for each device.
         #[arg(long)]
         trace: bool,
+        /// With this fault of our own code, as `mutants` names it.
+        #[arg(long, value_parser = mutants::named)]
+        mutant: Option<Mutant>,
     },
     /// Makes a small case file of a seed that breaks an invariant.
     Shrink {
@@ -145,8 +149,13 @@ fn perform(command: Command) -> Result<ExitCode, String> {
             let budget = budget.map(Duration::from_secs);
             Ok(cli::run(&RunOptions { world, seeds, budget, json, complete, threads }))
         }
-        Command::Replay { case: Some(path), trace, .. } => Ok(cli::replay_case(cli::read_case(&path)?, trace)),
-        Command::Replay { case: None, seed, world, trace } => Ok(cli::replay(world, seed.unwrap_or(0), trace)),
+        Command::Replay { case, seed, world, trace, mutant } => {
+            mutate(mutant);
+            match case {
+                Some(path) => Ok(cli::replay_case(cli::read_case(&path)?, trace)),
+                None => Ok(cli::replay(world, seed.unwrap_or(0), trace)),
+            }
+        }
         Command::Mutants { only, hunts, seeds, budget, threads, least, json } => {
             let threads = threads.unwrap_or_else(mutants::cores);
             let time = Duration::from_secs(budget);

@@ -45,6 +45,15 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The fault of this name.
+///
+/// # Errors
+/// There is none.
+pub fn named(name: &str) -> Result<Mutant, String> {
+    let found = Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name);
+    found.ok_or_else(|| format!("there is no seeded fault '{name}': 'sim mutants' lists them"))
+}
+
 /// What gave a fault away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {

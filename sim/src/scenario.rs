@@ -213,9 +213,13 @@ impl Scenario {
         let mesh = dice.percent(50);
         // Some runs are about few paths, some about large files.
         let names = if dice.percent(35) { 1 + dice.index(2) } else { NAMES };
-        let bulky = if dice.percent(20) { 60 } else { bulky() };
-        let largest = if bulky > 10 { 300_000 } else { [200, 2_000, 20_000, 300_000][dice.index(4)] };
-        let knobs = Knobs::draw(&mut dice, largest);
+        let bulky = if dice.percent(20) { 60 } else { self::bulky() };
+        let largest = if bulky > self::bulky() { 300_000 } else { [200, 2_000, 20_000, 300_000][dice.index(4)] };
+        let mut knobs = Knobs::draw(&mut dice, largest);
+        // One request at a time takes long enough for much to happen in between.
+        if bulky > self::bulky() && dice.percent(60) {
+            knobs.peer_window_bytes = 20_000;
+        }
         let mut chances = Chances::default();
         let share = dice.range(10, 70);
         if !quiet {

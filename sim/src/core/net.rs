@@ -404,8 +404,8 @@ impl World {
                 (fetch, link, want, FetchKind::Batch(items))
             }
             Output::FetchRange { fetch, link, folder, content, size, offset, chunks } => {
-                // What the index does not say is kept may have been given up for a reason that only the node knows.
-                let is_kept = self.is_recorded(host, content, offset..offset + chunks.bytes());
+                // What the index does not know of may have been given up for a reason that only the node knows.
+                let is_kept = self.is_recorded(host, content);
                 if let Err(what) = self.hosts[host].kept.asks((fetch, link), content, offset, &chunks)
                     && is_kept
                 {
@@ -456,17 +456,10 @@ impl World {
         }
     }
 
-    /// Whether the index says of some of these bytes that they are staged for good.
-    fn is_recorded(&mut self, host: usize, content: ContentId, range: Range<u64>) -> bool {
+    /// Whether the index knows of a staged file of this content.
+    fn is_recorded(&mut self, host: usize, content: ContentId) -> bool {
         let staged = self.hosts[host].index.look(|index| index.staged(FOLDER).ok()).unwrap_or_default();
-        let Some(staged) = staged.into_iter().find(|staged| staged.content == content) else { return false };
-        let mut at = 0;
-        staged.list.iter().enumerate().any(|(i, (len, _))| {
-            let chunk = at..at + u64::from(len);
-            at = chunk.end;
-            let is_sealed = staged.sealed.get(i / 8).is_some_and(|byte| byte & (1 << (i % 8)) != 0);
-            is_sealed && chunk.start < range.end && range.start < chunk.end
-        })
+        staged.iter().any(|staged| staged.content == content)
     }
 
     pub(super) fn asked(&mut self, conn: u64, to: usize, ask: AskId, frame: Vec<u8>) {

@@ -15,6 +15,8 @@ struct Asked {
     content: ContentId,
     offset: u64,
     lens: Vec<u64>,
+    /// Given up: what comes of it counts for nothing, but that it is wrong.
+    is_void: bool,
 }
 
 impl Asked {
@@ -26,7 +28,7 @@ impl Asked {
 /// The bytes of one device's staged files.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// Asked for, and not given up.
+    /// Asked for.
     asked: BTreeMap<EffectId, Asked>,
     /// Written since the last seal, by content.
     written: BTreeMap<ContentId, Ranges>,
@@ -54,7 +56,7 @@ impl Kept {
     pub fn fetched(&mut self, fetch: EffectId, count: u32, is_wrong: bool) {
         let Some(asked) = self.asked.remove(&fetch) else { return };
         let bytes: u64 = asked.lens.iter().take(count as usize).sum();
-        if bytes > 0 {
+        if bytes > 0 && !asked.is_void {
             self.written.entry(asked.content).or_default().push(asked.offset..asked.offset + bytes);
         }
         if is_wrong {
@@ -79,8 +81,14 @@ impl Kept {
             self.sealed.entry(content).or_default().extend(ranges);
         } else {
             self.written.remove(&content);
-            self.asked.retain(|_, asked| asked.content != content);
+            self.give_up(content, |_| true);
         }
+    }
+
+    /// What was asked for of a content counts for nothing any more.
+    fn give_up(&mut self, content: ContentId, is_meant: impl Fn(&Asked) -> bool) {
+        let of_it = self.asked.values_mut().filter(|asked| asked.content == content);
+        of_it.for_each(|asked| asked.is_void |= is_meant(asked));
     }
 
     /// Every chunk of a content was there, and the whole is something else.
@@ -97,15 +105,18 @@ impl Kept {
     /// What is staged of a content is gone, or worth nothing.
     pub fn dropped(&mut self, content: ContentId) {
         self.once_dropped.insert(content);
-        self.asked.retain(|_, asked| asked.content != content);
+        self.give_up(content, |_| true);
         self.written.remove(&content);
         self.sealed.remove(&content);
         self.sealing.retain(|_, (c, _)| *c != content);
     }
 
-    /// A chunk did not match: the list may be wrong, and then what is under way is of no account.
+    /// A chunk did not match: the list may be wrong, and then what is under way is of no account. What counts as kept by it
+    /// is the node's to say from now on.
     fn doubted(&mut self, content: ContentId) {
-        self.asked.retain(|_, asked| asked.content != content);
+        self.written.remove(&content);
+        self.sealed.remove(&content);
+        self.give_up(content, |_| true);
         self.sealing.retain(|_, (c, _)| *c != content);
     }
 
@@ -142,9 +153,9 @@ impl Kept {
     ) -> Result<(), String> {
         let range = offset..offset + chunks.bytes();
         let overlaps = |kept: &Range<u64>| kept.start < range.end && range.start < kept.end;
-        self.asked.retain(|_, asked| asked.content != content || !overlaps(&asked.range()));
+        self.give_up(content, |asked| overlaps(&asked.range()));
         let lens = chunks.iter().map(|(len, _)| u64::from(len)).collect();
-        self.asked.insert(fetch, Asked { link, content, offset, lens });
+        self.asked.insert(fetch, Asked { link, content, offset, lens, is_void: false });
         match self.sealed.get(&content).and_then(|ranges| ranges.iter().find(|kept| overlaps(kept))) {
             Some(kept) => Err(format!("{range:?} of {} is fetched, and {kept:?} is here for good", content.short())),
             None => Ok(()),

@@ -100,10 +100,6 @@ impl Folder {
             Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => cx.at.wall,
         };
         row.write(dot, body.clone(), saw, mtime, cx.at.wall);
-        // Base's version stays where nobody can tell who took it away (`is_kept`), but what is here now came after it.
-        if let Some(stayed) = base.as_ref().and_then(|b| b.dot).filter(|_| saw.is_none()) {
-            row.put_back(dot, stayed);
-        }
         self.put(&key, &row, index)?;
         index.put_base(self.id(), path, &Base { dot: Some(dot), body, stat })?;
         self.after_row(path, &row, cx, index)?;

@@ -239,7 +239,8 @@ impl Row {
     /// Writes a version at `dot`. It replaces the sibling the writer saw and what that one hid from him (versions of
     /// equal content, and older ones of the content it had replaced itself), tombstones, and versions equal to the new
     /// one; other live siblings stay. Keeping the content keeps stamp and `prev`: touching a file is no claim to be
-    /// newer.
+    /// newer. Bytes that a sibling which stays had replaced have been put back: they came after it and are no history of
+    /// it, so they rank above it.
     pub fn write(&mut self, dot: Dot, body: Body, saw: Option<Dot>, mtime: WallTime, now: WallTime) {
         assert!(!self.ctx.contains(dot), "a dot is used once");
         let seen = saw.and_then(|saw| self.siblings.get(&saw)).cloned();
@@ -252,6 +253,8 @@ impl Row {
         };
         let replaced: Vec<Dot> = self.siblings.iter().filter(|(_, v)| is_replaced(v)).map(|(d, _)| *d).collect();
         let replaced: Vec<Value> = replaced.iter().filter_map(|d| self.siblings.remove(d)).collect();
+        let prefix = body.content_prefix();
+        let undone = self.siblings.values().filter(|v| prefix != [0; 8] && v.prev == prefix).map(|v| v.stamp).max();
         let at = mtime.min(now);
         let newest = |of: &dyn Fn(&Value) -> bool| replaced.iter().filter(|v| of(v)).map(|v| v.stamp).max();
         let value = match seen {
@@ -261,7 +264,7 @@ impl Row {
             }
             seen => Value {
                 prev: seen.map_or([0; 8], |v| v.body.content_prefix()),
-                stamp: match newest(&|_| true) {
+                stamp: match newest(&|_| true).max(undone) {
                     Some(n) if !is_mutant(Mutant::StampNotAbove) => at.max(WallTime(n.0.saturating_add(1))),
                     _ => at,
                 },
@@ -270,16 +273,6 @@ impl Row {
         };
         self.ctx.insert(dot);
         self.siblings.insert(dot, value);
-    }
-
-    /// What was just written at `dot` took the place of the version `older`, which stays. Where that one had replaced just
-    /// these bytes they were put back: then they are no history of it.
-    pub fn put_back(&mut self, dot: Dot, older: Dot) {
-        let Some((prev, stamp)) = self.siblings.get(&older).map(|v| (v.prev, v.stamp)) else { return };
-        let put_back = |v: &&mut Value| prev != [0; 8] && v.body.content_prefix() == prev;
-        if let Some(value) = self.siblings.get_mut(&dot).filter(put_back) {
-            value.stamp = value.stamp.max(WallTime(stamp.0.saturating_add(1)));
-        }
     }
 
     /// Whether every version here is of the kind that `key` is about.
@@ -421,11 +414,24 @@ mod tests {
         write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
         write(&mut row, dot(1, 2), file(b"y", 5), Some(dot(1, 1)), 5);
         write(&mut row, dot(1, 3), file(b"x", 1), None, 1);
-        row.put_back(dot(1, 3), dot(1, 2));
+        assert_eq!(dots(&row), [dot(1, 2), dot(1, 3)]);
         assert_eq!(row.siblings[&dot(1, 3)].stamp, WallTime(6));
         write(&mut row, dot(1, 4), file(b"z", 1), None, 1);
-        row.put_back(dot(1, 4), dot(1, 2));
         assert_eq!(row.siblings[&dot(1, 4)].stamp, WallTime(1), "nothing claims to have replaced it");
+    }
+
+    #[test]
+    fn what_is_put_back_over_another_version_ranks_above_a_concurrent_edit_of_it_and_a_touch_does_not() {
+        let mut row = Row::default();
+        write(&mut row, dot(1, 1), file(b"x", 1), None, 1);
+        let edit = Value { body: file(b"y", 5), prev: file(b"x", 1).content_prefix(), stamp: WallTime(5) };
+        row.settle(dot(2, 1), edit, &[]);
+        write(&mut row, dot(1, 2), file(b"x", 50), Some(dot(1, 1)), 50);
+        assert_eq!(row.siblings[&dot(1, 2)].stamp, WallTime(1));
+        write(&mut row, dot(1, 3), file(b"z", 1), Some(dot(1, 2)), 1);
+        write(&mut row, dot(1, 4), file(b"x", 1), Some(dot(1, 3)), 1);
+        assert_eq!(dots(&row), [dot(1, 4), dot(2, 1)]);
+        assert_eq!(row.siblings[&dot(1, 4)].stamp, WallTime(6));
     }
 
     #[test]

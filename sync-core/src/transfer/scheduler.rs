@@ -88,6 +88,12 @@ impl Transfer {
             && self.bad.get(&device).is_none_or(|(n, until)| *n < MAX_BAD || *until <= now)
     }
 
+    /// It is not to be asked for before `at`. Requests under way end for reasons of their own, in any order: the
+    /// longest pause holds, so that a peer which is busy cuts none short that is due to the disk.
+    fn delay(&mut self, at: Instant) {
+        self.not_before = self.not_before.max(at);
+    }
+
     /// Asks for the chunk list again: chunks that match it are never wrong, but a list may be.
     fn doubt_list(&mut self) {
         self.wrong = 0;
@@ -377,14 +383,14 @@ impl Transfers {
                     self.begin_again(content);
                 }
             }
-            Verdict::Later(at) => t.not_before = at,
+            Verdict::Later(at) => t.delay(at),
         }
     }
 
     /// A content is not to be asked for before `at`.
     pub fn delay(&mut self, content: ContentId, at: Instant) {
         if let Some(t) = self.all.get_mut(&content) {
-            t.not_before = at;
+            t.delay(at);
         }
     }
 
