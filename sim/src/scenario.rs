@@ -182,7 +182,7 @@ pub struct Scenario {
     #[serde(default = "names")]
     pub names: usize,
     /// How many of a hundred files may be as large as the largest; others are small.
-    #[serde(default = "bulky")]
+    #[serde(default = "usual_bulk")]
     pub bulky: u64,
     /// What strikes by chance.
     pub chances: Chances,
@@ -196,14 +196,14 @@ fn names() -> usize {
 }
 
 /// As in a run that is not about large files.
-fn bulky() -> u64 {
+fn usual_bulk() -> u64 {
     10
 }
 
 impl Scenario {
     /// Whether it is about large files.
     pub fn is_bulky(&self) -> bool {
-        self.bulky > bulky()
+        self.bulky > usual_bulk()
     }
 
     /// The scenario of `seed`; without any chances if it is a quiet one.
@@ -213,11 +213,11 @@ impl Scenario {
         let mesh = dice.percent(50);
         // Some runs are about few paths, some about large files.
         let names = if dice.percent(35) { 1 + dice.index(2) } else { NAMES };
-        let bulky = if dice.percent(20) { 60 } else { self::bulky() };
-        let largest = if bulky > self::bulky() { 300_000 } else { [200, 2_000, 20_000, 300_000][dice.index(4)] };
+        let bulky = if dice.percent(20) { 60 } else { usual_bulk() };
+        let largest = if bulky > usual_bulk() { 300_000 } else { [200, 2_000, 20_000, 300_000][dice.index(4)] };
         let mut knobs = Knobs::draw(&mut dice, largest);
         // One request at a time takes long enough for much to happen in between.
-        if bulky > self::bulky() && dice.percent(60) {
+        if bulky > usual_bulk() && dice.percent(60) {
             knobs.peer_window_bytes = 20_000;
         }
         let mut chances = Chances::default();
