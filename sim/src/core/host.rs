@@ -349,6 +349,7 @@ impl World {
     fn committed(&mut self, host: usize, heard: &[Heard]) {
         let h = &mut self.hosts[host];
         h.fresh = false;
+        h.kept.next_batch();
         for heard in heard {
             match heard {
                 Heard::Applied => h.applying -= 1,
