@@ -11,17 +11,17 @@ pub fn waived(point: Point, world: WorldKind) -> Option<&'static str> {
     match (world, point) {
         (WorldKind::Core, _) if point.needs_shell() => Some("only the shell gets there: the turmoil world does"),
         (WorldKind::Turmoil, _) if !point.needs_shell() => Some("the core world gets there, much faster"),
-        (_, Point::CopyNowhere) => Some("nobody has paths of thousands of bytes: `plan/copies.rs` does"),
+        (_, Point::CopyNowhere) => Some("nobody has paths of thousands of bytes, and no test has yet"),
         (_, Point::LosersSettled) => Some("no run has seventeen versions of one file: the property suite does"),
         (_, Point::PlanOverflowed) => Some("no run has eight thousand paths: the benches do"),
-        (_, Point::ExposureReached) => Some("no file is as large as what a crash may cost: `transfer/ranges.rs` is"),
+        (_, Point::ExposureReached) => Some("no file is as large as what a crash may cost: `tests/tests/resume.rs` is"),
         (_, Point::LeftoverAdopted) => Some("nobody is heard before the first look at the disk is over"),
         (_, Point::NotStaged) => Some("the model disk loses no staged file of a device that runs: `fs/apply` does"),
         (_, Point::ShellRenamedWeakly) => Some("every host's file system can exchange: tests of `fs/apply` do without"),
         (_, Point::ShellStageRelinked) => {
             Some("a race of two transfers of one content, which one thread does not have")
         }
-        (_, Point::ShellChunkWrong) => Some("TLS lets no wrong byte through: tests with a stranger of our own do"),
+        (_, Point::ShellChunkWrong) => Some("TLS lets no wrong byte through, and no test has a member that lies yet"),
         (_, Point::ShellRolledBack) => Some("no database fails there: tests of `store` make it, and the core world"),
         _ => None,
     }

@@ -4,7 +4,7 @@
 use sim::run::{replay_command, run};
 
 /// Seeds that every test runs. The ones that once failed are among them.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 10_000;
 
 #[test]
 fn every_seed_holds() {
