@@ -288,13 +288,13 @@ impl World {
         if batch.is_empty() {
             batch.push(Input::Wake);
         }
-        let heard: Vec<Heard> = batch.iter().filter_map(Heard::of).collect();
         for input in &batch {
             if let Input::Request { command: Command::DialNow(peer) | Command::Pair { device: peer, .. }, .. } = input {
                 self.oracle.dials.wished(host, *peer, now);
             }
         }
         let mut outputs = Vec::new();
+        let mut heard = Vec::new();
         let mut lines = Vec::new();
         let mut outcome = h.index.begin();
         let begun = outcome.is_ok();
@@ -306,6 +306,7 @@ impl World {
             if trace {
                 lines.push(format!("<- {}", shown(&input)));
             }
+            heard.extend(Heard::of(&input).map(|heard| (outputs.len(), heard)));
             outcome = node.handle(input, at, &mut h.index);
             while let Some(output) = node.poll_output() {
                 outputs.push(output);
@@ -333,6 +334,7 @@ impl World {
         }
         self.committed(host, &heard);
         self.took_in(host, &outputs);
+        self.keeps_account(host, &heard, &outputs);
         outputs.into_iter().for_each(|output| self.perform(host, output));
         if self.hosts[host].is_up() {
             let soon = self.now + self.hosts[host].pace.range(20, 300);
@@ -346,18 +348,10 @@ impl World {
     }
 
     /// A batch is in the index.
-    fn committed(&mut self, host: usize, heard: &[Heard]) {
+    fn committed(&mut self, host: usize, heard: &[(usize, Heard)]) {
         let h = &mut self.hosts[host];
         h.fresh = false;
-        h.kept.next_batch();
-        for heard in heard {
-            match heard {
-                Heard::Applied => h.applying -= 1,
-                Heard::Sealed(seal, is_good) => h.kept.sealed(*seal, *is_good),
-                Heard::Fetched(fetch, count, is_wrong) => h.kept.fetched(*fetch, *count, *is_wrong),
-                Heard::LinkDown(link) => h.kept.link_down(*link),
-            }
-        }
+        h.applying -= heard.iter().filter(|(_, heard)| matches!(heard, Heard::Applied)).count();
         if h.disk_dice.percent(15) {
             h.index.sync();
         }
@@ -371,6 +365,43 @@ impl World {
             let base = self.hosts[host].index.look(|index| index.base(FOLDER, path).ok().flatten());
             let content = base.and_then(|b| body_content(&b.body));
             content.into_iter().for_each(|content| self.oracle.indexed(content));
+        }
+    }
+
+    /// The ledger of kept bytes goes through a batch in the order in which the node did: what it asked for before it
+    /// heard of something was not asked for in spite of that.
+    fn keeps_account(&mut self, host: usize, heard: &[(usize, Heard)], outputs: &[Output]) {
+        let mut unread = heard.iter().peekable();
+        for (number, output) in outputs.iter().map(Some).chain([None]).enumerate() {
+            while let Some((_, heard)) = unread.next_if(|(outputs_before, _)| *outputs_before <= number) {
+                let kept = &mut self.hosts[host].kept;
+                match heard {
+                    Heard::Applied => {}
+                    Heard::Sealed(seal, is_good) => kept.sealed(*seal, *is_good),
+                    Heard::Fetched(fetch, count, is_wrong) => kept.fetched(*fetch, *count, *is_wrong),
+                    Heard::LinkDown(link) => kept.link_down(*link),
+                }
+            }
+            output.into_iter().for_each(|output| self.keeps_account_of(host, output));
+        }
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm)] // The ledger is about these.
+    fn keeps_account_of(&mut self, host: usize, output: &Output) {
+        match output {
+            Output::OpenFolder { staged, .. } => self.hosts[host].kept.swept(staged),
+            Output::Unstage { content, .. } => self.hosts[host].kept.dropped(*content),
+            Output::Seal { seal, content, .. } => self.hosts[host].kept.seals(*seal, *content),
+            Output::FetchRange { fetch, link, content, offset, chunks, .. } => {
+                // What the index does not know of may have been given up for a reason that only the node knows.
+                let is_kept = self.is_recorded(host, *content);
+                if let Err(what) = self.hosts[host].kept.asks((*fetch, *link), *content, *offset, chunks)
+                    && is_kept
+                {
+                    self.oracle.fail(Invariant::Resume, format!("host {host}: {what}"));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -405,12 +436,10 @@ impl World {
             Output::HangUp { link, code, reason } => self.hangs_up(host, link, code, reason),
             Output::OpenFolder { staged, .. } => {
                 self.hosts[host].disk.sweep(&staged);
-                self.hosts[host].kept.swept(&staged);
             }
             Output::CloseFolder { .. } => {}
             Output::Unstage { content, .. } => {
                 self.hosts[host].disk.unstage(content);
-                self.hosts[host].kept.dropped(content);
             }
             Output::FetchList { .. } | Output::FetchBatch { .. } | Output::FetchRange { .. } => {
                 self.fetch(host, output);
@@ -430,7 +459,6 @@ impl World {
             }
             Output::Salvage { salvage, contents, .. } => self.begin_job(host, Job::Salvage { salvage, contents }),
             Output::Seal { seal, content, .. } => {
-                self.hosts[host].kept.seals(seal, content);
                 self.begin_job(host, Job::Seal { seal, content });
             }
             Output::Finish { finish, content, size, .. } => {

@@ -404,13 +404,6 @@ impl World {
                 (fetch, link, want, FetchKind::Batch(items))
             }
             Output::FetchRange { fetch, link, folder, content, size, offset, chunks } => {
-                // What the index does not know of may have been given up for a reason that only the node knows.
-                let is_kept = self.is_recorded(host, content);
-                if let Err(what) = self.hosts[host].kept.asks((fetch, link), content, offset, &chunks)
-                    && is_kept
-                {
-                    self.oracle.fail(Invariant::Resume, format!("host {host}: {what}"));
-                }
                 let item = WantItem { content, offset, len: chunks.bytes() };
                 let want = Message::Want(Want { folder, items: vec![item] });
                 (fetch, link, want, FetchKind::Range { content, size, offset, chunks })
@@ -457,7 +450,7 @@ impl World {
     }
 
     /// Whether the index knows of a staged file of this content.
-    fn is_recorded(&mut self, host: usize, content: ContentId) -> bool {
+    pub(super) fn is_recorded(&mut self, host: usize, content: ContentId) -> bool {
         let staged = self.hosts[host].index.look(|index| index.staged(FOLDER).ok()).unwrap_or_default();
         staged.iter().any(|staged| staged.content == content)
     }

@@ -30,8 +30,6 @@ impl Asked {
 pub struct Kept {
     /// Asked for.
     asked: BTreeMap<EffectId, Asked>,
-    /// Written according to the batch that is being committed: a seal of the same batch may have begun before.
-    fresh: BTreeMap<ContentId, Ranges>,
     /// Written, by content.
     written: BTreeMap<ContentId, Ranges>,
     /// Being made durable.
@@ -54,25 +52,12 @@ impl Kept {
         }
     }
 
-    /// Another batch is being committed.
-    pub fn next_batch(&mut self) {
-        for (content, ranges) in std::mem::take(&mut self.fresh) {
-            self.written.entry(content).or_default().extend(ranges);
-        }
-    }
-
-    /// What was written of a content counts for nothing.
-    fn unwrite(&mut self, content: ContentId) {
-        self.fresh.remove(&content);
-        self.written.remove(&content);
-    }
-
     /// The node has heard how a fetch ended: the first `count` chunks are written, or one did not match its hash.
     pub fn fetched(&mut self, fetch: EffectId, count: u32, is_wrong: bool) {
         let Some(asked) = self.asked.remove(&fetch) else { return };
         let bytes: u64 = asked.lens.iter().take(count as usize).sum();
         if bytes > 0 && !asked.is_void {
-            self.fresh.entry(asked.content).or_default().push(asked.offset..asked.offset + bytes);
+            self.written.entry(asked.content).or_default().push(asked.offset..asked.offset + bytes);
         }
         if is_wrong {
             self.doubted(asked.content);
@@ -95,7 +80,7 @@ impl Kept {
         if is_good {
             self.sealed.entry(content).or_default().extend(ranges);
         } else {
-            self.unwrite(content);
+            self.written.remove(&content);
             self.give_up(content, |_| true);
         }
     }
@@ -121,7 +106,7 @@ impl Kept {
     pub fn dropped(&mut self, content: ContentId) {
         self.once_dropped.insert(content);
         self.give_up(content, |_| true);
-        self.unwrite(content);
+        self.written.remove(&content);
         self.sealed.remove(&content);
         self.sealing.retain(|_, (c, _)| *c != content);
     }
@@ -129,7 +114,7 @@ impl Kept {
     /// A chunk did not match: the list may be wrong, and then what is under way is of no account. What counts as kept by it
     /// is the node's to say from now on.
     fn doubted(&mut self, content: ContentId) {
-        self.unwrite(content);
+        self.written.remove(&content);
         self.sealed.remove(&content);
         self.give_up(content, |_| true);
         self.sealing.retain(|_, (c, _)| *c != content);
@@ -151,7 +136,6 @@ impl Kept {
     /// The process died: what the index did not hear of, nobody knows.
     pub fn died(&mut self) {
         self.asked.clear();
-        self.fresh.clear();
         self.written.clear();
         self.sealing.clear();
     }

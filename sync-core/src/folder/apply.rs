@@ -269,7 +269,7 @@ impl Folder {
     }
 
     fn done<I: Index>(&mut self, p: Planned, done: Done, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
-        let Planned { path, wanted, places: _, replaces, trashes } = p;
+        let Planned { path, wanted, places, replaces, trashes } = p;
         match (done, wanted) {
             (Done::Made(stat), wanted) => {
                 cx.counters.applied += 1;
@@ -277,7 +277,10 @@ impl Folder {
                 trashes.into_iter().for_each(|content| self.transfers.found(content));
                 match (stat, wanted) {
                     (Some(stat), Wanted::Present { dot, body }) => {
-                        if let Body::File { content, .. } = &body {
+                        // Another time or mode uses nothing up: what is staged of the content for another path stays staged.
+                        if let Body::File { content, .. } = &body
+                            && (places.is_some() || !self.transfers.is_staged(*content))
+                        {
                             self.placed(*content, &path, index)?;
                         }
                         index.put_base(self.id(), &path, &Base { dot, body, stat })?;
@@ -355,7 +358,7 @@ impl Folder {
         Ok(())
     }
 
-    /// A staged content has been put in place: elsewhere it is copied from there.
+    /// A content has been put in place, and nothing of it is staged any more: elsewhere it is copied from there.
     fn placed<I: Index>(&mut self, content: ContentId, path: &RelPath, index: &mut I) -> Result<(), I::Error> {
         let others = self.transfers.remove(content);
         self.plan.extend(others.into_iter().filter(|p| p != path));

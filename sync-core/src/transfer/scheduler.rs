@@ -238,6 +238,12 @@ impl Transfers {
         self.all.get(&content).is_some_and(|t| !matches!(t.state, State::Ready))
     }
 
+    /// Whether something of `content` may be staged and is counted on.
+    pub fn is_staged(&self, content: ContentId) -> bool {
+        let is_staged = |t: &Transfer| matches!(t.state, State::Active(_) | State::Written(_) | State::Ready);
+        self.all.get(&content).is_some_and(|t| is_staged(t) || t.doubted.is_some())
+    }
+
     /// `content` is wanted at `path`. Returns whether it was not on its way already; it then waits to be copied from
     /// this device or asked for.
     pub fn want(&mut self, content: ContentId, size: u64, path: &RelPath, staged: Option<Staged>) -> bool {
