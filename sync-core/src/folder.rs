@@ -84,6 +84,9 @@ pub(crate) struct Folder {
     waits_for: BTreeMap<RelPath, ContentId>,
     /// Staged contents that nobody waits for any more.
     dropped: Vec<ContentId>,
+    /// Contents staged whole that no path waits for at present. One that is still to be planned may want them, and the
+    /// bytes they were copied from may be gone by then.
+    spare: BTreeSet<ContentId>,
     /// Whether the disk has been looked at since the start. Before that a crash may have left it ahead of base, what others
     /// say meanwhile would make their own bytes look like somebody's edit, and what people took away would be made again.
     pub(crate) is_open: bool,
@@ -149,6 +152,7 @@ impl Folder {
             next_salvage: Some(cx.now()),
             arrivals: Vec::new(),
             dropped: Vec::new(),
+            spare: BTreeSet::new(),
             is_open: false,
             purge_after: Some(None),
             shown_state: "",

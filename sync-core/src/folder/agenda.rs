@@ -3,6 +3,7 @@
 use crate::path::RelPath;
 use crate::time::Instant;
 use alloc::{collections::BTreeMap, collections::BTreeSet};
+use core::ops::Bound;
 
 /// A set of paths, each due at its time.
 #[derive(Default)]
@@ -62,6 +63,14 @@ impl Agenda {
     /// Every path, by path.
     pub(super) fn paths(&self) -> impl DoubleEndedIterator<Item = &RelPath> {
         self.times.keys()
+    }
+
+    /// Whether something below `path` has a time.
+    pub(super) fn has_below(&self, path: &RelPath) -> bool {
+        // Names such as `a-b` come between `a` and what is below it.
+        let after = self.times.range::<RelPath, _>((Bound::Excluded(path), Bound::Unbounded)).map(|(p, _)| p);
+        let mut alike = after.take_while(|p| p.as_bytes().starts_with(path.as_bytes()));
+        alike.any(|p| p.is_below(path))
     }
 
     /// Whether there is none.

@@ -222,11 +222,18 @@ impl Folder {
         // A version that is nobody's history yet shows as a copy before its bytes may go.
         if let Some(copy) = base.dot.and_then(|dot| self.copies.place(path, dot)).cloned() {
             let kept = index.base(self.id(), &copy)?.is_some_and(|b| b.body.same_content(&base.body));
-            if (!kept || self.is_unsure(&copy)) && !is_mutant(Mutant::CopyNotAwaited) {
+            // After a look that failed another is due: until then base may be out of date.
+            let is_unsure = self.is_unsure(&copy) || self.retries.get(&copy).is_some();
+            if (!kept || is_unsure) && !is_mutant(Mutant::CopyNotAwaited) {
                 sometimes(Point::CopyAwaited);
                 self.mark(&copy, index)?;
                 return Ok(Some(copy));
             }
+        }
+        // A version that moves to another name, such as a copy to the name it has won, stays until it shows there.
+        if let Some(place) = self.next_place(path, base, index)? {
+            sometimes(Point::BytesAwaited);
+            return Ok(Some(place));
         }
         // Bytes that are about to be copied elsewhere stay until they are: a move costs nothing on the wire.
         let needed = base.content().filter(|c| self.transfers.needs(*c));
@@ -235,6 +242,21 @@ impl Folder {
             sometimes(Point::BytesAwaited);
         }
         Ok(waits_for.cloned())
+    }
+
+    /// Where base's version at `path` is about to show instead: at the path it comes from, or beside it. A path that
+    /// shows a copy itself waits for none, so that no two paths wait for each other.
+    fn next_place<I: Index>(&self, path: &RelPath, base: &Base, index: &mut I) -> Result<Option<RelPath>, I::Error> {
+        let Some(transfer) = base.content().and_then(|content| self.transfers.get(content)) else { return Ok(None) };
+        if base.dot.is_none() || self.copies.at(path).is_some() {
+            return Ok(None);
+        }
+        for place in transfer.paths.iter().filter(|place| *place != path && place.parent() == path.parent()) {
+            if matches!(self.wanted(place, index)?, Wanted::Present { dot, .. } if dot == base.dot) {
+                return Ok(Some(place.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// Operations were carried out, or not.
@@ -335,7 +357,8 @@ impl Folder {
         Ok(())
     }
 
-    /// `path` waits for `content` from now on, and for no other. What nobody waits for any more is dropped.
+    /// `path` waits for `content` from now on, and for no other. What nobody waits for any more is dropped;
+    /// what is staged whole only when all that may want it have been planned.
     fn wait_for<I: Index>(
         &mut self,
         path: &RelPath,
@@ -346,11 +369,19 @@ impl Folder {
             Some(content) => self.waits_for.insert(path.clone(), content),
             None => self.waits_for.remove(path),
         };
+        // Whoever waited for other bytes to show here need not any more.
+        if before.is_some() && before != content {
+            self.wake(path);
+        }
         if let Some(before) = before.filter(|before| Some(*before) != content)
             && self.transfers.unwant(before, path)
         {
+            if self.transfers.needs(before) {
+                self.dropped.push(before);
+            } else {
+                self.spare.insert(before);
+            }
             self.transfers.remove(before);
-            self.dropped.push(before);
             if self.staged.remove(&before).is_some() {
                 index.remove_staged(self.id(), before)?;
             }

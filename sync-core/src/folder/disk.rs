@@ -137,8 +137,10 @@ impl Folder {
             let is_due = |at: Instant| is_quiet || at <= now;
             self.missing.get(path).is_some_and(is_due) && !self.locks.contains(*path) && !self.is_locked_below(path)
         };
-        // Conflict copies first: what goes beside them may give their versions other names.
-        let copies: Vec<RelPath> = self.copies.paths().filter(is_gone).take(limit).cloned().collect();
+        // Conflict copies first: what goes beside them may give their versions other names. A directory at the name of one
+        // waits for what is in it as everywhere: until then another look at it would only come to the same.
+        let is_copy = |path: &&RelPath| is_gone(path) && !self.missing.has_below(path);
+        let copies: Vec<RelPath> = self.copies.paths().filter(is_copy).take(limit).cloned().collect();
         if !copies.is_empty() {
             return copies;
         }
@@ -280,11 +282,11 @@ impl Folder {
     fn seen<I: Index>(&mut self, path: &RelPath, seen: &Seen, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
         let base = index.base(self.id(), path)?.filter(|_| self.is_open || !is_mutant(Mutant::BaseForgotten));
         // A directory comes before what is in it: nobody would look for a base below one that has none.
-        if let Some(parent) = path.parent_path().filter(|_| *seen != Seen::Absent)
-            && index.base(self.id(), &parent)?.is_none()
+        if *seen != Seen::Absent
+            && let Some(dir) = self.outermost_unseen(path, index)?
         {
             self.missing.remove(path);
-            self.suspects.insert(parent, true);
+            self.suspects.insert(dir, true);
             return Ok(());
         }
         if *seen == Seen::Absent && base.is_some() {
@@ -360,6 +362,19 @@ impl Folder {
         }
         self.wake(path);
         Ok(())
+    }
+
+    /// The outermost directory around `path` that has to be looked at before it. That alone is walked then: a look at one
+    /// between them would only come to the same, and while the outermost is under an effect, again and again.
+    fn outermost_unseen<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
+        let mut outermost = None;
+        for dir in path.ancestors() {
+            if index.base(self.id(), &dir)?.is_some() {
+                break;
+            }
+            outermost = Some(dir);
+        }
+        Ok(outermost)
     }
 
     /// Whether base's version shows as a copy as well. Then an apply was about to give its name to another, and may have

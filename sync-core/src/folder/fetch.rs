@@ -46,6 +46,10 @@ impl Folder {
         if !self.transfers.want(content, size, path, staged) {
             return Ok(self.transfers.get(content).is_some_and(|t| matches!(t.state, crate::transfer::State::Ready)));
         }
+        if self.spare.remove(&content) {
+            drop(self.transfers.set_ready(content));
+            return Ok(true);
+        }
         if resumes || !self.copy_locally(content, cx, index)? {
             self.transfers.enqueue(content, cx.config.limits.small_bytes);
         }
@@ -182,7 +186,8 @@ impl Folder {
         if content.is_none() {
             sometimes(Point::AttemptOutdated);
         }
-        if content.is_none() && self.transfers.get(attempt.content).is_none() {
+        let is_kept = self.transfers.get(attempt.content).is_some() || self.spare.contains(&attempt.content);
+        if content.is_none() && !is_kept {
             self.dropped.push(attempt.content);
         }
         content

@@ -24,6 +24,7 @@ impl Folder {
         if self.misses_no_more(cx) {
             self.face_loss(cx, index)?;
         }
+        self.drop_spare();
         for content in core::mem::take(&mut self.dropped) {
             cx.emit(crate::output::Output::Unstage { folder: self.id(), content });
         }
@@ -40,6 +41,16 @@ impl Folder {
         }
         self.show_state(cx);
         self.store(index)
+    }
+
+    /// Drops what was staged for nothing. Like all bytes they go last: what is locked or about to be looked at
+    /// has not been planned, and an apply may be taking away the very file they were copied from.
+    fn drop_spare(&mut self) {
+        let is_planned = self.plan.is_empty() && self.displacing.is_empty() && self.pending_after.is_none();
+        let is_sure = self.locks.is_empty() && self.suspects.is_empty() && self.missing.is_empty();
+        if is_planned && is_sure {
+            self.dropped.extend(core::mem::take(&mut self.spare));
+        }
     }
 
     /// When this folder wants to be woken.
