@@ -71,6 +71,8 @@ pub(crate) struct Folder {
     pending_count: u64,
     /// Paths that wait for another path to change.
     blocked: BTreeMap<RelPath, BTreeSet<RelPath>>,
+    /// What those want, as the rows stand, that are to be looked at before they are planned.
+    wishes: BTreeMap<RelPath, ContentId>,
     applies: usize,
     /// Contents that applies under way put in place, each with the paths that want it next.
     placing: BTreeMap<ContentId, BTreeSet<RelPath>>,
@@ -142,6 +144,7 @@ impl Folder {
             pending_again: false,
             pending_count: index.pending_count(id)?,
             blocked: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             applies: 0,
             placing: BTreeMap::new(),
             trouble: BTreeMap::new(),

@@ -110,7 +110,11 @@ impl Folder {
         index: &mut I,
     ) -> Result<Outcome, I::Error> {
         // What is about to be looked at is not acted upon before: the look may change what base says.
+        self.wishes.remove(path);
         if self.is_unsure(path) && !is_mutant(Mutant::UnsureActedOn) {
+            if let Wanted::Present { body: Body::File { content, .. }, .. } = self.wanted(path, index)? {
+                self.wishes.insert(path.clone(), content);
+            }
             return Ok(Outcome::Blocked(path.clone()));
         }
         if self.retries.get(path).is_some() {
@@ -238,6 +242,10 @@ impl Folder {
         // Bytes that are about to be copied elsewhere stay until they are: a move costs nothing on the wire.
         let needed = base.content().filter(|c| self.transfers.needs(*c));
         let waits_for = needed.and_then(|c| self.transfers.get(c)).and_then(|t| t.paths.first()).filter(|p| *p != path);
+        // So do those that a path may want which is about to be looked at, and is planned only then.
+        let held = base.content();
+        let is_wish = |(p, c): &(&RelPath, &ContentId)| *p != path && Some(**c) == held && self.is_unsure(p);
+        let waits_for = waits_for.or_else(|| self.wishes.iter().find(is_wish).map(|(p, _)| p));
         if waits_for.is_some() {
             sometimes(Point::BytesAwaited);
         }
