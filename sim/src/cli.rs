@@ -1,12 +1,11 @@
 //! What the command line does: runs of many seeds, replays, and the search for small cases.
 #![allow(clippy::print_stdout)]
 
-use crate::case::Case;
 use crate::outcome::Outcome;
-use crate::run::{self, guarded, replay_command, run_case};
+use crate::run::{self, AnyCase, guarded, replay_command};
 use crate::{coverage, shell, shrink};
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -23,7 +22,8 @@ const RERUN: u64 = 20;
 const PROGRESS_PAUSE: Duration = Duration::from_millis(250);
 
 /// Which world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WorldKind {
     /// Nodes of the shipping core on one queue of events.
     Core,
@@ -304,14 +304,9 @@ fn report(summary: &Summary, json: bool) {
     }
 }
 
-/// Runs one seed again.
-pub fn replay(world: WorldKind, seed: u64, trace: bool) -> ExitCode {
-    judged(&guarded(|| world.live(seed, trace)))
-}
-
 /// Runs a case again.
-pub fn replay_case(case: Case, trace: bool) -> ExitCode {
-    judged(&run_case(case, trace))
+pub fn replay(case: &AnyCase, trace: bool) -> ExitCode {
+    judged(&case.live(trace))
 }
 
 fn judged(outcome: &Outcome) -> ExitCode {
@@ -329,20 +324,29 @@ fn judged(outcome: &Outcome) -> ExitCode {
 ///
 /// # Errors
 /// It cannot be read, or is no case file.
-pub fn read_case(path: &Path) -> Result<Case, String> {
+pub fn read_case(path: &Path) -> Result<AnyCase, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Case::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+    AnyCase::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// Makes a case smaller and writes it down.
 ///
 /// # Errors
 /// There is nothing to shrink, or it cannot be written.
-pub fn shrink(world: WorldKind, case: Case, out: &Path, budget: Duration) -> Result<ExitCode, String> {
-    if world != WorldKind::Core {
-        return Err("only cases of the core world are tapes that can be made smaller".into());
+pub fn shrink(case: AnyCase, out: &Path, budget: Duration) -> Result<ExitCode, String> {
+    match case {
+        AnyCase::Core(case) => shrink_one(case, |case| (case.to_text(), case.steps(), "steps"), out, budget),
+        AnyCase::Turmoil(case) => {
+            shrink_one(case, |case| (case.to_text(), case.plan.troubles.len(), "kinds of trouble"), out, budget)
+        }
     }
-    let (before, begun) = (case.steps(), Instant::now());
+}
+
+/// The text of a case, how much of what it holds, for people.
+type Shown<T> = fn(&T) -> (String, usize, &'static str);
+
+fn shrink_one<T: shrink::Tape>(case: T, shown: Shown<T>, out: &Path, budget: Duration) -> Result<ExitCode, String> {
+    let ((_, before, unit), begun) = (shown(&case), Instant::now());
     // What panics is tried many times.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -351,8 +355,9 @@ pub fn shrink(world: WorldKind, case: Case, out: &Path, budget: Duration) -> Res
     let Some((case, outcome, runs)) = shrunk else {
         return Err("it breaks no invariant: there is nothing to shrink".into());
     };
-    std::fs::write(out, case.to_text()).map_err(|e| format!("cannot write {}: {e}", out.display()))?;
-    println!("{before} steps came down to {} in {runs} runs, {:.1} s", case.steps(), begun.elapsed().as_secs_f64());
+    let (text, after, _) = shown(&case);
+    std::fs::write(out, text).map_err(|e| format!("cannot write {}: {e}", out.display()))?;
+    println!("{before} {unit} came down to {after} in {runs} runs, {:.1} s", begun.elapsed().as_secs_f64());
     outcome.violations.iter().for_each(|violation| println!("  {violation}"));
     println!("cargo run --release -p sim -- replay {} --trace", out.display());
     Ok(ExitCode::SUCCESS)

@@ -2,11 +2,11 @@
 #![allow(clippy::print_stdout)]
 
 use clap::{Parser, Subcommand};
-use sim::case::Case;
 use sim::cli::{self, RunOptions, Seeds, WorldKind};
 use sim::conditions::Condition;
 use sim::mutants;
 use sim::report;
+use sim::run::AnyCase;
 use sim::scenarios::{self, Scenario};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -79,6 +79,9 @@ enum Command {
         /// Seconds to spend.
         #[arg(long, default_value_t = 60)]
         budget: u64,
+        /// With this fault of our own code, as `mutants` names it.
+        #[arg(long, value_parser = mutants::named)]
+        mutant: Option<Mutant>,
     },
     /// Runs the scenarios people ask for by name, on real bytes.
     Scenarios {
@@ -151,10 +154,7 @@ fn perform(command: Command) -> Result<ExitCode, String> {
         }
         Command::Replay { case, seed, world, trace, mutant } => {
             mutate(mutant);
-            match case {
-                Some(path) => Ok(cli::replay_case(cli::read_case(&path)?, trace)),
-                None => Ok(cli::replay(world, seed.unwrap_or(0), trace)),
-            }
+            Ok(cli::replay(&case_of(case, seed, world)?, trace))
         }
         Command::Mutants { only, hunts, seeds, budget, threads, least, json } => {
             let threads = threads.unwrap_or_else(mutants::cores);
@@ -162,12 +162,17 @@ fn perform(command: Command) -> Result<ExitCode, String> {
             let options = mutants::Options { only, hunts, seeds, time, threads, least };
             Ok(mutants::show(&options, json))
         }
-        Command::Shrink { seed, case, world, out, budget } => {
-            let case = match case {
-                Some(path) => cli::read_case(&path)?,
-                None => Case::of(seed.unwrap_or(0)),
-            };
-            cli::shrink(world, case, &out, Duration::from_secs(budget))
+        Command::Shrink { seed, case, world, out, budget, mutant } => {
+            mutate(mutant);
+            cli::shrink(case_of(case, seed, world)?, &out, Duration::from_secs(budget))
         }
+    }
+}
+
+/// What a person asks for by file or by seed.
+fn case_of(file: Option<PathBuf>, seed: Option<u64>, world: WorldKind) -> Result<AnyCase, String> {
+    match file {
+        Some(path) => cli::read_case(&path),
+        None => Ok(AnyCase::of(world, seed.unwrap_or(0))),
     }
 }

@@ -5,8 +5,9 @@
 
 mod expected;
 
+use crate::cli::WorldKind;
 use crate::outcome::Invariant;
-use crate::run::run as live;
+use crate::run::guarded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -16,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use sync_core::proving::{Mutant, mutate};
 
-pub use expected::{Expected, Place, expected};
+pub use expected::{Expected, expected};
 
 /// Distance of the seeds at which hunts for one fault begin.
 const BASE: u64 = 1 << 32;
@@ -128,7 +129,7 @@ impl Verdict {
 /// What came of everything.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Each fault that the core world can show.
+    /// Each fault.
     pub verdicts: Vec<Verdict>,
     /// Seeds that fail without any fault of ours seeded: bugs.
     pub bugs: BTreeSet<u64>,
@@ -141,13 +142,10 @@ impl Report {
     }
 }
 
-/// Hunts every fault that the core world is to show. `tell` hears each verdict as it falls.
+/// Hunts every fault in the world that is to show it. `tell` hears each verdict as it falls.
 pub fn run(options: &Options, mut tell: impl FnMut(&Verdict)) -> Report {
     let mut report = Report::default();
-    let is_wanted = |m: Mutant| match &options.only {
-        Some(part) => m.name().contains(part.as_str()),
-        None => expected(m).place == Place::Core,
-    };
+    let is_wanted = |m: Mutant| options.only.as_ref().is_none_or(|part| m.name().contains(part.as_str()));
     for mutant in Mutant::ALL.iter().copied().filter(|m| is_wanted(*m)) {
         let verdict = hunt_all(mutant, options, &mut report.bugs);
         tell(&verdict);
@@ -164,7 +162,7 @@ fn hunt_all(mutant: Mutant, options: &Options, bugs: &mut BTreeSet<u64>) -> Verd
         loop {
             let found = hunt(mutant, from..n * BASE + options.seeds, options, &mut strays)?;
             // A seed that fails all the same shows another bug than the one that is hunted.
-            if live(found.seed, false).violations.is_empty() {
+            if expected(mutant).world.live(found.seed, false).violations.is_empty() {
                 return Some(Catch { seeds: found.seed + 1 - n * BASE, ..found });
             }
             bugs.insert(found.seed);
@@ -194,7 +192,7 @@ pub fn hunt(mutant: Mutant, seeds: Range<u64>, options: &Options, strays: &mut S
                     if seed >= best.load(Relaxed) || Instant::now() > until {
                         return;
                     }
-                    let Some(catch) = judge(seed, seed + 1 - from) else { continue };
+                    let Some(catch) = judge(expected(mutant).world, seed, seed + 1 - from) else { continue };
                     // What breaks something else may be another bug that this seed shows all the same.
                     if !expected(mutant).signs.contains(&catch.sign) {
                         *lock(&others).entry(catch.sign).or_default() += 1;
@@ -220,12 +218,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn judge(seed: u64, seeds: u64) -> Option<Catch> {
-    let outcome = live(seed, false);
+fn judge(world: WorldKind, seed: u64, seeds: u64) -> Option<Catch> {
+    let live = |seed| guarded(|| world.live(seed, false));
+    let outcome = live(seed);
     if let Some(v) = outcome.violations.first() {
         return Some(Catch { seed, seeds, sign: Sign::Broken(v.invariant), what: v.what.clone() });
     }
-    if !seed.is_multiple_of(TWICE) || live(seed, false).digest == outcome.digest {
+    if !seed.is_multiple_of(TWICE) || live(seed).digest == outcome.digest {
         return None;
     }
     Some(Catch { seed, seeds, sign: Sign::Unrepeatable, what: "another digest the second time".into() })
@@ -263,6 +262,8 @@ pub fn json(report: &Report) -> serde_json::Value {
         serde_json::json!({
             "name": v.mutant.name(),
             "what": v.mutant.about(),
+            "world": expected(v.mutant).world.name(),
+            "why": expected(v.mutant).why,
             "expected": expected(v.mutant).signs.iter().map(name).collect::<Vec<_>>(),
             "caught_by": v.signs().iter().map(name).collect::<Vec<_>>(),
             "strays": v.strays.iter().map(|(sign, times)| (name(sign), *times)).collect::<BTreeMap<_, _>>(),
@@ -273,20 +274,8 @@ pub fn json(report: &Report) -> serde_json::Value {
             "seeds": v.catches.iter().map(|c| c.seed).collect::<Vec<_>>(),
         })
     };
-    let elsewhere = Mutant::ALL.iter().copied().filter(|m| expected(*m).place != Place::Core);
-    let other = |m: Mutant| {
-        let wanted = expected(m);
-        serde_json::json!({
-            "name": m.name(),
-            "what": m.about(),
-            "expected": wanted.signs.iter().map(name).collect::<Vec<_>>(),
-            "world": wanted.place.name(),
-            "why": wanted.why,
-        })
-    };
     serde_json::json!({
         "mutants": report.verdicts.iter().map(verdict).collect::<Vec<_>>(),
-        "elsewhere": elsewhere.map(other).collect::<Vec<_>>(),
         "killed": report.verdicts.iter().filter(|v| v.is_dead()).count(),
         "survivors": report.survivors().map(|v| v.mutant.name()).collect::<Vec<_>>(),
         "bugs": report.bugs,

@@ -1,8 +1,10 @@
 //! Runs of cases, with panics as violations.
 
 use crate::case::Case;
+use crate::cli::WorldKind;
 use crate::core::world::World;
 use crate::outcome::{Invariant, Outcome, Violation};
+use crate::shell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Lives through the case of one seed.
@@ -13,6 +15,56 @@ pub fn run(seed: u64, trace: bool) -> Outcome {
 /// Lives through a case.
 pub fn run_case(case: Case, trace: bool) -> Outcome {
     guarded(|| World::new(case, trace).run())
+}
+
+/// A case of either world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyCase {
+    /// A tape of the core world.
+    Core(Case),
+    /// A plan of the turmoil world.
+    Turmoil(shell::case::Case),
+}
+
+impl AnyCase {
+    /// The case that `seed` stands for.
+    pub fn of(world: WorldKind, seed: u64) -> Self {
+        match world {
+            WorldKind::Core => Self::Core(Case::of(seed)),
+            WorldKind::Turmoil => Self::Turmoil(shell::case::Case::of(seed)),
+        }
+    }
+
+    /// Reads a case file. One of the turmoil world says so.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let raw: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("not a case file: {e}"))?;
+        match raw.get("world") {
+            None => Case::parse(text).map(Self::Core),
+            Some(_) => shell::case::Case::parse(text).map(Self::Turmoil),
+        }
+    }
+
+    /// The seeded fault that it finds.
+    pub fn mutant(&self) -> Option<&str> {
+        match self {
+            Self::Core(case) => case.mutant.as_deref(),
+            Self::Turmoil(case) => case.mutant.as_deref(),
+        }
+    }
+
+    /// Lives through it. With `trace`, what happens goes to the terminal.
+    pub fn live(&self, trace: bool) -> Outcome {
+        match self {
+            Self::Core(case) => run_case(case.clone(), trace),
+            Self::Turmoil(case) => {
+                let _log = trace.then(shell::clock::log_to_stderr);
+                case.live()
+            }
+        }
+    }
 }
 
 /// Lives through something that may panic, which nothing of ours may do whatever happens to it.

@@ -5,6 +5,7 @@
 //! What is real: everything of `io-shell` but the control socket and the watcher; SQLite; files in a temporary directory.
 //! What is made up: clocks, randomness, the ways between hosts, hints, and the errors of disks.
 
+pub mod case;
 pub mod clock;
 pub mod crypto;
 pub mod disk;
@@ -24,11 +25,10 @@ mod unrest;
 pub mod world;
 
 use crate::outcome::Outcome;
-use plan::Plan;
-use world::World;
+use crate::run::AnyCase;
+use case::Case;
 
 /// Lives through one seed. With `trace`, what hosts log goes to standard error, with virtual times.
 pub fn run(seed: u64, trace: bool) -> Outcome {
-    let _log = trace.then(clock::log_to_stderr);
-    World::new(seed, Plan::of(seed)).run()
+    AnyCase::Turmoil(Case::of(seed)).live(trace)
 }

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use sim::case::Case;
-use sim::run::run_case;
+use sim::run::AnyCase;
+use sim::shell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use sync_core::proving::{Mutant, mutate};
@@ -20,13 +21,13 @@ fn committed_cases_hold_and_find_what_they_name() {
     let files = files();
     assert!(!files.is_empty());
     for file in files {
-        let case = Case::parse(&fs::read_to_string(&file).unwrap()).unwrap();
-        let outcome = run_case(case.clone(), false);
+        let case = AnyCase::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+        let outcome = case.live(false);
         assert!(outcome.violations.is_empty(), "{}: {:?}", file.display(), outcome.violations);
-        let Some(name) = case.mutant.clone() else { continue };
+        let Some(name) = case.mutant() else { continue };
         let mutant = *Mutant::ALL.iter().find(|mutant| mutant.name() == name).unwrap();
         mutate(Some(mutant));
-        let outcome = run_case(case, false);
+        let outcome = case.live(false);
         mutate(None);
         assert!(!outcome.violations.is_empty(), "{} does not find {name} any more", file.display());
     }
@@ -36,7 +37,9 @@ fn committed_cases_hold_and_find_what_they_name() {
 fn a_case_file_says_what_it_was_written_from() {
     for seed in 0..50 {
         let case = Case::of(seed);
-        assert_eq!(Case::parse(&case.to_text()), Ok(case));
+        assert_eq!(AnyCase::parse(&case.to_text()), Ok(AnyCase::Core(case)));
+        let case = shell::case::Case::of(seed);
+        assert_eq!(AnyCase::parse(&case.to_text()), Ok(AnyCase::Turmoil(case)));
     }
 }
 

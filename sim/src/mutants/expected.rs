@@ -1,33 +1,9 @@
 //! Which invariant each seeded fault breaks, and which world has to show it.
 
 use super::Sign::{self, Broken, Unrepeatable};
+use crate::cli::WorldKind;
 use crate::outcome::Invariant::*;
 use sync_core::proving::Mutant;
-
-/// Where a fault shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// In the core world.
-    Core,
-    /// In the world of the shipping shell on a simulated network.
-    Turmoil,
-    /// With real processes on real files.
-    Processes,
-    /// In the property suite of the core, `sync-core/tests/rules`.
-    Rules,
-}
-
-impl Place {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Core => "core",
-            Self::Turmoil => "turmoil",
-            Self::Processes => "processes",
-            Self::Rules => "rules",
-        }
-    }
-}
 
 /// What a fault is expected to come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +11,17 @@ pub struct Expected {
     /// What gives it away: one of these.
     pub signs: &'static [Sign],
     /// The cheapest world that shows it.
-    pub place: Place,
+    pub world: WorldKind,
     /// Why not the core world, if so.
     pub why: &'static str,
 }
 
 const fn core(signs: &'static [Sign]) -> Expected {
-    Expected { signs, place: Place::Core, why: "" }
+    Expected { signs, world: WorldKind::Core, why: "" }
 }
 
-const fn beyond(place: Place, signs: &'static [Sign], why: &'static str) -> Expected {
-    Expected { signs, place, why }
+const fn turmoil(signs: &'static [Sign], why: &'static str) -> Expected {
+    Expected { signs, world: WorldKind::Turmoil, why }
 }
 
 /// What `mutant` is expected to come to.
@@ -125,36 +101,25 @@ pub fn expected(mutant: Mutant) -> Expected {
         Mutant::PromiseUndurable | Mutant::CommitNotDurable => core(&[DURABLE]),
         Mutant::ChanceUnseeded => core(&[Unrepeatable]),
         Mutant::PreImageUnchecked => core(&[PRE_IMAGE, LOSS, CONVERGENCE, LIVENESS, TRUTH]),
-        Mutant::HintDropped => {
-            beyond(Place::Turmoil, &[CONVERGENCE], "a periodic scan makes up for it within a minute there")
-        }
-        Mutant::CopyNotAwaited => {
-            beyond(Place::Processes, &[LOSS], "nothing ever goes from the model trash, and everybody looks there")
-        }
+        Mutant::HintDropped => turmoil(&[CONVERGENCE], "a periodic scan makes up for it within a minute there"),
+        Mutant::CopyNotAwaited => turmoil(&[LOSS], "nothing ever goes from the model trash, and everybody looks there"),
         Mutant::DotsKeptAfterRollback => {
-            beyond(Place::Rules, &[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
+            turmoil(&[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
         }
         Mutant::RollbackUnnoticed => {
-            beyond(Place::Rules, &[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
+            turmoil(&[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
         }
-        Mutant::ReplacesUnlooked => {
-            beyond(Place::Processes, &[PRE_IMAGE, LOSS], "the model disk moves files in one instant")
-        }
-        Mutant::VanishedUnread => beyond(
-            Place::Processes,
+        Mutant::ReplacesUnlooked => turmoil(&[PRE_IMAGE, LOSS], "the model disk moves files in one instant"),
+        Mutant::VanishedUnread => turmoil(
             &[PHANTOM],
             "the core looks again at what a scan misses, and the model disk has no names that cannot be looked at",
         ),
-        Mutant::PrivateShown => beyond(
-            Place::Turmoil,
-            &[Broken(Containment), CONVERGENCE],
-            "the model disk keeps what is private elsewhere",
-        ),
-        Mutant::ChangedTrashPurged => beyond(
-            Place::Processes,
-            &[LOSS],
-            "nothing is ever purged from the model trash, and nobody has its files open",
-        ),
-        Mutant::AnyKeyAnswers => beyond(Place::Turmoil, &[STRANGER], "the model network knows who is who"),
+        Mutant::PrivateShown => {
+            turmoil(&[Broken(Containment), CONVERGENCE], "the model disk keeps what is private elsewhere")
+        }
+        Mutant::ChangedTrashPurged => {
+            turmoil(&[LOSS], "nothing is ever purged from the model trash, and nobody has its files open")
+        }
+        Mutant::AnyKeyAnswers => turmoil(&[STRANGER], "the model network knows who is who"),
     }
 }

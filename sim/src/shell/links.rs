@@ -2,7 +2,7 @@
 //! datagram that is sent enters the digest of the run, with its time and its content.
 
 use crate::dice::{Dice, Domain};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const MILLION: u64 = 1_000_000;
 
 /// What one direction of a link is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Way {
     /// How long a datagram is under way, microseconds.
     pub latency_us: u64,

@@ -2,13 +2,16 @@
 
 use super::links::Way;
 use crate::dice::{Dice, Domain};
+use crate::scenario::Knobs;
 use io_shell::device::TrashLimits;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use sync_core::Limits;
 
 /// A kind of trouble. Each seed draws a subset; some have none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Trouble {
     /// Datagrams are lost one by one.
     Loss,
@@ -73,7 +76,8 @@ impl Trouble {
 }
 
 /// Who is paired with whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// All with the first.
     Star,
@@ -84,7 +88,8 @@ pub enum Shape {
 }
 
 /// One run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Number of hosts.
     pub hosts: usize,
@@ -106,8 +111,8 @@ pub struct Plan {
     pub meddled_percent: u64,
     /// Largest file, bytes.
     pub largest: u64,
-    /// Limits of every device.
-    pub limits: Limits,
+    /// Limits of every device; those of the product if there are none.
+    pub knobs: Option<Knobs>,
 }
 
 impl Plan {
@@ -128,26 +133,32 @@ impl Plan {
         let disk_percent = dice.range(2, 30);
         let meddled_percent = dice.range(5, 60);
         let largest = [300, 5_000, 80_000, 600_000][dice.index(4)];
-        let limits = Limits {
+        let knobs = Knobs {
             small_bytes: [64, 4_096, 64 << 10][dice.index(3)],
             request_bytes: [20_000, 200_000, 4 << 20][dice.index(3)],
             request_items: [1, 8, 256][dice.index(3)],
             unsealed_bytes: [20_000, 8 << 20][dice.index(2)],
             apply_ops: [1, 4, 256][dice.index(3)],
-            rescan: Duration::from_secs(dice.range(8, 15)),
-            // What failed while the disk was bad is to be tried again within the time that hosts have to come to rest.
-            retry: (Duration::from_secs(1), Duration::from_secs(8)),
-            ..Limits::default()
+            rescan_secs: dice.range(8, 15),
+            ..Knobs::plain()
         };
-        Self { hosts, shape, rounds, edits, unrest_ms, troubles, way, disk_percent, meddled_percent, largest, limits }
+        let knobs = Some(knobs);
+        Self { hosts, shape, rounds, edits, unrest_ms, troubles, way, disk_percent, meddled_percent, largest, knobs }
     }
 
     /// `hosts` hosts with the limits of the product and nothing wrong; nobody does anything by himself.
     pub fn quiet(hosts: usize, shape: Shape) -> Self {
-        let (troubles, limits) = (BTreeSet::new(), Limits::default());
+        let (troubles, knobs) = (BTreeSet::new(), None);
         let (rounds, edits, unrest_ms, disk_percent, meddled_percent, largest) = (0, 0, 0, 0, 0, 0);
         let way = Way::CALM;
-        Self { hosts, shape, rounds, edits, unrest_ms, troubles, way, disk_percent, meddled_percent, largest, limits }
+        Self { hosts, shape, rounds, edits, unrest_ms, troubles, way, disk_percent, meddled_percent, largest, knobs }
+    }
+
+    /// Limits of every device.
+    pub fn limits(&self) -> Limits {
+        let Some(knobs) = &self.knobs else { return Limits::default() };
+        // What failed while the disk was bad is to be tried again within the time that hosts have to come to rest.
+        Limits { retry: (Duration::from_secs(1), Duration::from_secs(8)), ..knobs.limits() }
     }
 
     /// How much trash every device keeps. Where processes die all of it stays: it may be all there is of a version then.

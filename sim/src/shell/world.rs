@@ -71,8 +71,7 @@ impl World {
         let mut hosts = Vec::new();
         for number in 0..plan.hosts {
             let ip = sim.lookup(format!("h{number}"));
-            let made =
-                Host::new((seed, number as u64), ip, base.path(), plan.limits.clone(), plan.trash(), links.clone());
+            let made = Host::new((seed, number as u64), ip, base.path(), plan.limits(), plan.trash(), links.clone());
             #[allow(clippy::expect_used)]
             let host = made.expect("the simulator's temporary files can be written");
             sim.host(host.name.clone(), host.software());
