@@ -150,7 +150,7 @@ pub enum Deed {
     Hostile { host: usize, for_us: u64 },
     /// A device removes another for good.
     Remove { by: usize, host: usize },
-    /// A device is broken for good, and another does not wait for it any more.
+    /// A device is off for the rest of the round, and another does not wait for it any more; then it comes back.
     Retire { by: usize, host: usize },
 }
 
@@ -401,6 +401,8 @@ struct Tape {
     /// Whether a device is removed or retired in the last round, and whether one stays broken.
     leaves: bool,
     breaks: bool,
+    /// Whether one is retired in an earlier round, and comes back in the next.
+    returns: bool,
     /// Whether a member says what it should not for a while.
     hostile: bool,
     /// The pair that does not meet in some of the rounds.
@@ -507,10 +509,11 @@ impl Tape {
         let Scenario { hosts, mesh, .. } = *scenario;
         let mut rare = |percent: u64, is_on: bool| dice.percent(percent) && is_on && !quiet;
         let (leaves, breaks, hostile) = (rare(4, true), rare(15, hosts > 2), rare(4, true));
+        let returns = rare(20, true);
         let acts = dice.range(2, 24);
         let one = dice.index(hosts);
         let apart = Some((one, other(dice, one, hosts))).filter(|_| mesh && hosts > 2 && dice.percent(50));
-        Self { seed, hosts, mesh, next_id: 0, acts, kinds, leaves, breaks, hostile, apart }
+        Self { seed, hosts, mesh, next_id: 0, acts, kinds, leaves, breaks, returns, hostile, apart }
     }
 
     fn step(&mut self, at_us: u64, deed: Deed) -> Step {
@@ -564,8 +567,15 @@ impl Tape {
             let ways = [Breakage::Down, Breakage::Disk, Breakage::Root, Breakage::Cut];
             broken = Some((one, ways[dice.index(4)]));
         }
+        let retires = !is_last && self.returns && dice.percent(60);
+        if retires {
+            // Nobody comes back twice.
+            self.returns = false;
+            let (at, by) = (dice.range(0, unrest_us), if one == 0 { 1 } else { 0 });
+            steps.push(self.step(at, Deed::Retire { by, host: one }));
+        }
         // Whoever stays broken or leaves may be the only one to carry things over.
-        let meets = is_last && (self.leaves || self.breaks) || number == 0 || dice.percent(40);
+        let meets = is_last && (self.leaves || self.breaks) || retires || number == 0 || dice.percent(40);
         let apart = self.apart.filter(|_| !meets);
         steps.sort_by_key(|step| (step.at_us, step.id));
         Round { unrest_us, nudge: dice.percent(50), broken, apart, steps }

@@ -95,11 +95,13 @@ pub struct Oracle {
 
 /// A conflict copy's name depends on the version, which may be issued anew: such paths may change by themselves.
 fn is_copy(path: &RelPath) -> bool {
-    mark(path).is_some()
+    path.as_bytes().windows(10).any(|w| w == b".conflict-")
 }
 
+/// Where a copy's mark is in the name, whatever the directories above are called.
 fn mark(path: &RelPath) -> Option<usize> {
-    path.as_bytes().windows(10).position(|w| w == b".conflict-")
+    let name = path.as_bytes().iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+    Some(name + path.as_bytes()[name..].windows(10).position(|w| w == b".conflict-")?)
 }
 
 /// The path whose copy has the name `path`, copies of copies told from those of the first no more than their names do; the
@@ -113,7 +115,7 @@ fn unmarked(path: &RelPath) -> Vec<u8> {
 
 /// Whether `path` has the name of a copy of `source`, which may be a copy by its name too.
 pub fn is_copy_of(path: &RelPath, source: &RelPath) -> bool {
-    path != source && is_copy(path) && unmarked(path) == unmarked(source)
+    path != source && mark(path).is_some() && unmarked(path) == unmarked(source)
 }
 
 /// Which promise is broken where a path should show `left` and shows `shown`.

@@ -256,9 +256,11 @@ impl Node {
         let able = self.links.iter().filter(|(_, l)| l.is_ready() && l.exchanges.contains_key(&id));
         let mut slots: Vec<Slot> =
             able.map(|(link, l)| Slot { device: l.device, link: *link, outstanding: l.outstanding }).collect();
-        // Whoever has not heard every row yet would never hear of one that is forgotten now.
-        let mut exchanges = self.links.values().filter_map(|l| l.exchanges.get(&id));
-        let all_heard = exchanges.all(|e| e.has_said(folder.state.rev));
+        // Whoever has not heard every row yet would never hear of one that is forgotten now, nor would he who goes by an
+        // offer that was made before it was.
+        let is_shared = |l: &&Link| l.is_ready() && folder.has_member(l.device) && !l.declined.contains(&id);
+        let mut sharing = self.links.values().filter(is_shared);
+        let all_heard = sharing.all(|l| l.exchanges.get(&id).is_some_and(|e| e.has_said(folder.state.rev)));
         let was_open = folder.is_open;
         folder.work(&mut slots, all_heard, &mut self.cx, index)?;
         let opens = folder.is_open && !was_open;

@@ -39,7 +39,7 @@ pub(super) enum Standing {
     Member,
     /// It was removed: the others do without it, and refuse it.
     Removed,
-    /// It is off for good.
+    /// It is off, and nobody waits for it.
     Retired,
 }
 
@@ -52,6 +52,8 @@ pub(super) struct Host {
     pub(super) backup: Option<ModelIndex>,
     pub(super) disk: Disk,
     pub(super) standing: Standing,
+    /// Whether it may have forgotten something since all was last at rest: what it comes back with may be anything.
+    pub(super) unsure: bool,
     pub(super) life: u32,
     pub(super) jobs: BTreeMap<u64, Job>,
     /// Applies begun and not committed yet.
@@ -103,6 +105,7 @@ impl Host {
             backup: None,
             disk: Disk::default(),
             standing: Standing::Member,
+            unsure: false,
             life: 0,
             jobs: BTreeMap::new(),
             applying: 0,
@@ -173,6 +176,7 @@ impl World {
         }
         if self.hosts[host].applying > 0 {
             self.oracle.forgot();
+            self.hosts[host].unsure = true;
         }
         self.hosts[host].forget();
         self.vanish(host);

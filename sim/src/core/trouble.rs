@@ -129,9 +129,26 @@ impl World {
         self.push(at, Event::Restart { host });
     }
 
+    /// Whoever was retired comes back in the next round: nobody has waited for it, and yet it takes part.
+    pub(super) fn call_back(&mut self) {
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].standing == Standing::Retired && !self.hosts[host].unsure {
+                self.tell_all(|_| format!("host {host} comes back"));
+                self.hosts[host].standing = Standing::Member;
+                // What it alone had may have been written off meanwhile, and its policy may be news.
+                self.oracle.forgot();
+                self.oracle.ranked_anew();
+                self.come_back(host);
+            }
+            if self.hosts[host].standing != Standing::Retired {
+                self.hosts[host].unsure = false;
+            }
+        }
+    }
+
     fn index_forgot(&mut self, host: usize) {
         let h = &mut self.hosts[host];
-        h.fresh = true;
+        (h.fresh, h.unsure) = (true, true);
         h.kept.forgot();
         self.oracle.sayings.forgot(host);
         self.oracle.forgot();

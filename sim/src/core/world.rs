@@ -142,6 +142,7 @@ impl World {
         self.begin();
         for round in std::mem::take(&mut self.case.rounds) {
             self.calm = false;
+            self.call_back();
             self.part(round.apart);
             let until = self.now + round.unrest_us;
             for step in round.steps {

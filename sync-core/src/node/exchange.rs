@@ -38,9 +38,9 @@ struct Incoming {
 }
 
 impl Exchange {
-    /// Whether every row up to `rev` has been said.
+    /// Whether every row up to `rev` has been said: none is before the peer has made its offer.
     pub(super) fn has_said(&self, rev: u64) -> bool {
-        self.outgoing.as_ref().is_none_or(|o| o.position == Position::ByRev(rev))
+        self.outgoing.as_ref().is_some_and(|o| o.position == Position::ByRev(rev))
     }
 
     /// Whether both directions have caught up at least once.
