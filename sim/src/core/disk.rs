@@ -5,6 +5,7 @@
 
 use crate::oracle::{Face, Shows};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 use sync_core::index::{Stat, StatKind};
 use sync_core::input::{Done, Seen};
@@ -416,6 +417,13 @@ impl Disk {
         *byte ^= 1 << (draw % 8);
         staged.durable.clone_from(&staged.bytes);
         Some(**content)
+    }
+
+    /// Whether a power loss would leave this part of a staged file as it is.
+    pub fn is_durable(&self, content: ContentId, part: &Range<usize>) -> bool {
+        let Some(staged) = self.staged.get(&content) else { return false };
+        let durable = staged.durable.get(part.clone());
+        durable.is_some() && durable == staged.bytes.get(part.clone())
     }
 
     /// Whether anything of a content is staged.

@@ -48,10 +48,15 @@ impl World {
                     None => Err(CopyError::Source),
                     Some(outcome) => outcome.map_err(CopyError::Disk),
                 };
+                if outcome.is_ok() {
+                    self.hosts[host].kept.replaced(content);
+                }
                 self.complete_job(host, Input::Copied { copy, outcome })
             }
             Job::Salvage { salvage, contents } => {
                 let outcome = self.hosts[host].disk.salvage(&contents);
+                let kept = &mut self.hosts[host].kept;
+                outcome.iter().flatten().for_each(|content| kept.replaced(*content));
                 self.complete_job(host, Input::Salvaged { salvage, outcome })
             }
             Job::Seal { seal, content } => {
@@ -188,6 +193,7 @@ impl World {
         let now = self.hosts[host].disk.get(&op.path).and_then(content_of);
         if let Some(content) = now {
             self.oracle.placed(host, &op.path, content);
+            self.hosts[host].kept.begun_anew(content);
         }
         match before.and_then(content_of) {
             Some(content) if now != Some(content) => self.oracle.displaced(host, &op.path, content),

@@ -547,7 +547,7 @@ impl World {
                     if !is_right && !is_mutant(Mutant::SmallUnverified) {
                         return Err(FetchFailure::Peer(FetchError::BadHash));
                     }
-                    self.hosts[host].kept.dropped(*content);
+                    self.hosts[host].kept.replaced(*content);
                     self.hosts[host].disk.stage_whole(*content, bytes).map_err(FetchFailure::Disk)
                 });
                 Input::BatchFetched { fetch, outcomes: outcomes.collect() }

@@ -85,13 +85,14 @@ pub fn expected(mutant: Mutant) -> Expected {
         | Mutant::LacksForGood
         | Mutant::AnswersShifted
         | Mutant::DormantForEver => core(&[CONVERGENCE, TRUTH, LIVENESS]),
-        Mutant::OutcomesShifted => core(&[CONVERGENCE, TRUTH, VISIBLE, LIVENESS]),
         Mutant::LostRootIsEmpty | Mutant::UnreadIsGone => core(&[PHANTOM, LOSS]),
         Mutant::BaseForgotten | Mutant::OpenUnlooked => {
             core(&[CONVERGENCE, LOSS, RETURN, PHANTOM, BUSY, LIVENESS, TRUTH])
         }
         Mutant::SyncedEarly => core(&[TRUTH]),
-        Mutant::ResumeForgotten | Mutant::SealFailureIgnored | Mutant::UnsealedCounts => core(&[RESUME]),
+        Mutant::ResumeForgotten | Mutant::OutcomesShifted | Mutant::SealFailureIgnored | Mutant::UnsealedCounts => {
+            core(&[RESUME])
+        }
         Mutant::StaleAttempt | Mutant::ChunkUnverified | Mutant::SweptAll => core(&[RESUME, VISIBLE]),
         Mutant::WholeUnchecked | Mutant::SmallUnverified => core(&[VISIBLE]),
         Mutant::CopyUnverified => core(&[VISIBLE, CONVERGENCE, LIVENESS, TRUTH]),

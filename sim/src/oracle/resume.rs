@@ -34,6 +34,10 @@ pub struct Kept {
     written: BTreeMap<ContentId, Ranges>,
     /// Being made durable.
     sealing: BTreeMap<EffectId, (ContentId, Ranges)>,
+    /// Small files asked for whole, by request; none where what comes of it counts for nothing.
+    batches: BTreeMap<EffectId, (LinkId, Vec<Option<ContentId>>)>,
+    /// Small files that came whole and wait to be put in place.
+    whole: BTreeSet<ContentId>,
     /// Made durable, and known to be.
     sealed: BTreeMap<ContentId, Ranges>,
     /// Whether the index has forgotten something.
@@ -47,7 +51,7 @@ pub struct Kept {
 impl Kept {
     /// A chunk list came. What was verified by another one counts for nothing: one of them is wrong.
     pub fn listed(&mut self, content: ContentId, list: &ChunkList) {
-        if self.lists.insert(content, list.clone()).as_ref() != Some(list) {
+        if self.lists.insert(content, list.clone()).is_some_and(|before| before != *list) {
             self.dropped(content);
         }
     }
@@ -67,6 +71,30 @@ impl Kept {
     /// The node has heard that a connection is gone, and waits for nothing that was asked on it.
     pub fn link_down(&mut self, link: LinkId) {
         self.asked.retain(|_, asked| asked.link != link);
+        self.batches.retain(|_, (on, _)| *on != link);
+    }
+
+    /// Small files are asked for whole. What was asked for before and is not here is given up with that.
+    ///
+    /// # Errors
+    /// One of them is here.
+    pub fn asks_whole(&mut self, (fetch, link): (EffectId, LinkId), items: &[(ContentId, u64)]) -> Result<(), String> {
+        let again = items.iter().map(|(content, _)| *content).find(|content| self.whole.contains(content));
+        items.iter().for_each(|(content, _)| self.begun_anew(*content));
+        self.batches.insert(fetch, (link, items.iter().map(|(content, _)| Some(*content)).collect()));
+        again.map_or(Ok(()), |content| Err(format!("{} is fetched, and has come whole before", content.short())))
+    }
+
+    /// The node has heard which of the small files of a request came.
+    pub fn fetched_whole(&mut self, fetch: EffectId, came: &[bool]) {
+        let Some((_, items)) = self.batches.remove(&fetch) else { return };
+        self.whole.extend(items.iter().zip(came).filter(|(_, came)| **came).filter_map(|(content, _)| *content));
+    }
+
+    /// A content is sought in another way, or shows where it was wanted: requests for it may count for nothing.
+    pub fn begun_anew(&mut self, content: ContentId) {
+        let items = self.batches.values_mut().flat_map(|(_, items)| items);
+        items.filter(|item| **item == Some(content)).for_each(|item| *item = None);
     }
 
     /// The node wants what was written made durable.
@@ -74,15 +102,17 @@ impl Kept {
         self.sealing.insert(seal, (content, self.written.get(&content).cloned().unwrap_or_default()));
     }
 
-    /// The node has heard that a seal went well, or not: then what it was about may be gone.
-    pub fn sealed(&mut self, seal: EffectId, is_good: bool) {
-        let Some((content, ranges)) = self.sealing.remove(&seal) else { return };
+    /// The node has heard that a seal went well, or not: then what it was about may be gone. The answer is what it was
+    /// about, if that still counts.
+    pub fn sealed(&mut self, seal: EffectId, is_good: bool) -> Option<ContentId> {
+        let (content, ranges) = self.sealing.remove(&seal)?;
         if is_good {
             self.sealed.entry(content).or_default().extend(ranges);
         } else {
             self.written.remove(&content);
             self.give_up(content, |_| true);
         }
+        Some(content)
     }
 
     /// What was asked for of a content counts for nothing any more.
@@ -96,14 +126,26 @@ impl Kept {
     /// # Errors
     /// No disk is to blame for that.
     pub fn came_to_nothing(&self, content: ContentId) -> Result<(), String> {
-        if self.forgot || self.once_dropped.contains(&content) {
+        if self.may_be_wrong(content) {
             return Ok(());
         }
         Err(format!("{} was verified chunk by chunk and is not whole", content.short()))
     }
 
+    /// Whether the index may say of what is staged of a content what is not so.
+    pub fn may_be_wrong(&self, content: ContentId) -> bool {
+        self.forgot || self.once_dropped.contains(&content)
+    }
+
     /// What is staged of a content is gone, or worth nothing.
     pub fn dropped(&mut self, content: ContentId) {
+        self.whole.remove(&content);
+        self.begun_anew(content);
+        self.replaced(content);
+    }
+
+    /// A content was staged whole, in place of whatever was staged of it.
+    pub fn replaced(&mut self, content: ContentId) {
         self.once_dropped.insert(content);
         self.give_up(content, |_| true);
         self.written.remove(&content);
@@ -124,6 +166,7 @@ impl Kept {
     pub fn swept(&mut self, keep: &[ContentId]) {
         self.written.retain(|content, _| keep.contains(content));
         self.sealed.retain(|content, _| keep.contains(content));
+        self.whole.retain(|content| keep.contains(content));
     }
 
     /// The index has forgotten something: what it says of the staging area may be wrong.
@@ -136,6 +179,8 @@ impl Kept {
     /// The process died: what the index did not hear of, nobody knows.
     pub fn died(&mut self) {
         self.asked.clear();
+        self.batches.clear();
+        self.whole.clear();
         self.written.clear();
         self.sealing.clear();
     }
