@@ -106,7 +106,8 @@ pub enum Deed {
     Act { host: usize, act: Act, draw: u64 },
     /// The process is killed.
     Crash { host: usize, down_us: u64 },
-    /// The process is killed, or the machine loses power, after so many more parts of large files have been written.
+    /// The process is killed, or the machine loses power, after so many more parts of large files have been written, or,
+    /// where there are no large files, changes of the tree been made that nobody has heard of yet.
     DieAmid { host: usize, parts: u64, loses_power: bool, down_us: u64 },
     /// The machine loses power: what was not durable may be gone, in part.
     PowerLoss { host: usize, down_us: u64, draw: u64 },
@@ -134,8 +135,13 @@ pub enum Deed {
     IndexError { host: usize, calls: u64 },
     /// The index is kept as a backup.
     BackUp { host: usize },
-    /// The index is set back to its backup.
-    Restore { host: usize, down_us: u64 },
+    /// The index is set back to its backup, and with `disk` the whole machine.
+    Restore {
+        host: usize,
+        down_us: u64,
+        #[serde(default)]
+        disk: bool,
+    },
     /// The index is gone. Its person shares the folder and pairs again.
     LoseIndex { host: usize, down_us: u64 },
     /// The folder gets another policy.
@@ -322,7 +328,7 @@ impl Case {
         let scenario = Scenario::of(seed, quiet);
         let mut tape = Tape::new(seed, &scenario, quiet, &mut dice);
         let before = (0..scenario.hosts).flat_map(|host| tape.before(host)).collect();
-        let count = dice.range(1, 4);
+        let count = dice.range(1, 4).max(1 + u64::from(tape.spared.is_some()));
         let rounds = (0..count).map(|n| tape.round(n, n + 1 == count, &mut dice)).collect();
         Self { format: FORMAT, seed, note: None, mutant: None, scenario, before, rounds }
     }
@@ -407,13 +413,15 @@ struct Tape {
     hostile: bool,
     /// The pair that does not meet in some of the rounds.
     apart: Option<(usize, usize)>,
+    /// The device that is spared where all others are set back to backups of the first round.
+    spared: Option<usize>,
 }
 
 /// Kinds of trouble: what makes one strike a device.
 type Kind = fn(&mut Dice, usize, usize) -> Deed;
 
 /// Every kind, and how likely a seed that has trouble is to have it, in percent of the others.
-const KINDS: [(u64, Kind); 21] = [
+const KINDS: [(u64, Kind); 20] = [
     (100, |d, host, _| Deed::Crash { host, down_us: down(d) }),
     (100, |d, host, _| Deed::Stop { host, down_us: down(d) }),
     (100, |d, host, _| Deed::PowerLoss { host, down_us: down(d), draw: small(d) }),
@@ -428,8 +436,7 @@ const KINDS: [(u64, Kind); 21] = [
     (50, |d, host, hosts| Deed::OneWay { from: host, to: other(d, host, hosts), for_us: d.range(10_000, 20_000_000) }),
     (50, |d, host, hosts| Deed::Break { a: host, b: other(d, host, hosts) }),
     (100, |d, host, _| Deed::IndexError { host, calls: d.range(0, 50) }),
-    (30, |_, host, _| Deed::BackUp { host }),
-    (30, |d, host, _| Deed::Restore { host, down_us: down(d) }),
+    (40, backup),
     (15, |d, host, _| Deed::LoseIndex { host, down_us: down(d) }),
     (20, |d, host, _| Deed::Policy { host, policy: [Rule::Newest, Rule::Largest, Rule::FirstHost][d.index(3)] }),
     (30, |_, host, _| Deed::Verify { host }),
@@ -439,6 +446,14 @@ const KINDS: [(u64, Kind); 21] = [
 
 fn die_amid(dice: &mut Dice, host: usize, _: usize) -> Deed {
     Deed::DieAmid { host, parts: dice.range(0, 30), loses_power: dice.percent(25), down_us: down(dice) }
+}
+
+/// A backup is nothing without the day on which it is needed.
+fn backup(dice: &mut Dice, host: usize, _: usize) -> Deed {
+    match dice.percent(50) {
+        true => Deed::BackUp { host },
+        false => Deed::Restore { host, down_us: down(dice), disk: dice.percent(50) },
+    }
 }
 
 fn down(dice: &mut Dice) -> u64 {
@@ -509,11 +524,33 @@ impl Tape {
         let Scenario { hosts, mesh, .. } = *scenario;
         let mut rare = |percent: u64, is_on: bool| dice.percent(percent) && is_on && !quiet;
         let (leaves, breaks, hostile) = (rare(4, true), rare(15, hosts > 2), rare(4, true));
-        let returns = rare(20, true);
+        let (returns, sets_back) = (rare(20, true), rare(12, true));
         let acts = dice.range(2, 24);
         let one = dice.index(hosts);
         let apart = Some((one, other(dice, one, hosts))).filter(|_| mesh && hosts > 2 && dice.percent(50));
-        Self { seed, hosts, mesh, next_id: 0, acts, kinds, leaves, breaks, returns, hostile, apart }
+        let spared = Some(one).filter(|_| sets_back);
+        // As often as not nothing else strikes.
+        if sets_back && dice.percent(50) {
+            kinds.clear();
+        }
+        Self { seed, hosts, mesh, next_id: 0, acts, kinds, leaves, breaks, returns, hostile, apart, spared }
+    }
+
+    /// What sets a device back: a backup that is made while much is still to come, and its return in every later round,
+    /// when whoever was spared may die of its index in the middle of the answers.
+    fn set_back(&mut self, host: usize, spared: usize, round: u64, unrest_us: u64) -> Vec<Step> {
+        // No kind of trouble has this number.
+        let mut dice = Dice::new(self.seed, Domain::Tape, 1 + (31 * 8 + host as u64) * 8 + round);
+        if round == 0 {
+            let (at, for_us) = (dice.range(0, unrest_us / 4), dice.range(unrest_us / 8, unrest_us / 2));
+            let later = at + dice.range(for_us / 2, for_us);
+            let full = Deed::DiskError { host, part: Part::Tree, error: Trouble::Full, for_us };
+            return vec![self.step(at, full), self.step(later, Deed::BackUp { host })];
+        }
+        let (at, down_us) = (dice.range(0, unrest_us / 2), dice.range(1_000, 3_000_000));
+        let back = (at + down_us).min(unrest_us) - 1;
+        let fails = Deed::IndexError { host: spared, calls: dice.range(0, 60) };
+        vec![self.step(at, Deed::Restore { host, down_us, disk: dice.percent(30) }), self.step(back, fails)]
     }
 
     fn step(&mut self, at_us: u64, deed: Deed) -> Step {
@@ -549,6 +586,11 @@ impl Tape {
                     let (at, deed) = (dice.range(0, unrest_us), kind(&mut dice, host, self.hosts));
                     steps.push(self.step(at, deed));
                 }
+            }
+        }
+        if let Some(spared) = self.spared {
+            for host in (0..self.hosts).filter(|host| *host != spared) {
+                steps.extend(self.set_back(host, spared, number, unrest_us));
             }
         }
         // The first device holds the others together, unless all are paired.

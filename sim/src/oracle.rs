@@ -64,14 +64,30 @@ struct Fate {
     superseded: bool,
 }
 
+/// What a person took away at one of two places of a device that both showed it: the name that its version is about to
+/// lose, and its conflict copy.
+#[derive(Debug)]
+struct Half {
+    content: ContentId,
+    host: usize,
+    path: RelPath,
+    twin: RelPath,
+    /// Whether the device has to keep what is left.
+    is_spared: bool,
+}
+
 /// The ledger of one run. Entries are only ever added.
 #[derive(Debug, Default)]
 pub struct Oracle {
     contents: BTreeMap<ContentId, Fate>,
+    /// What people took away while another place of theirs showed it, since all was last at rest.
+    halves: Vec<Half>,
     /// What every disk showed when all was last at rest.
     baseline: Option<BTreeMap<RelPath, Face>>,
     /// Who has touched which path since, and what it showed after each touch.
     touched: BTreeMap<RelPath, BTreeMap<usize, Vec<Option<Face>>>>,
+    /// Touches of what the device knew to be replaced, which count for nothing unless it forgets that.
+    in_vain: Vec<(usize, RelPath, Option<Face>)>,
     /// Whether an index has forgotten since what its disk or other devices hold: an apply at a crash, or anything at a power
     /// loss. What a person had taken away may come back then, and what goes may be in a trash only.
     forgetful: bool,
@@ -79,6 +95,8 @@ pub struct Oracle {
     set_back: BTreeSet<usize>,
     /// Whether another policy ranks versions since: what shows and what is a copy may have changed places.
     reranked: bool,
+    /// Whether another policy than that of the newest ranks versions, or may have.
+    has_policy: bool,
     /// Whether a member has said what it should not: it may do away with everything that shows, but not with its bytes.
     hostility: bool,
     /// What devices told each other.
@@ -94,7 +112,7 @@ pub struct Oracle {
 }
 
 /// A conflict copy's name depends on the version, which may be issued anew: such paths may change by themselves.
-fn is_copy(path: &RelPath) -> bool {
+pub fn is_copy(path: &RelPath) -> bool {
     path.as_bytes().windows(10).any(|w| w == b".conflict-")
 }
 
@@ -118,6 +136,13 @@ pub fn is_copy_of(path: &RelPath, source: &RelPath) -> bool {
     path != source && mark(path).is_some() && unmarked(path) == unmarked(source)
 }
 
+/// Whether a file was edited, and was a file all the while: `left` is what it showed after each touch.
+fn is_edited(was: Option<&Face>, left: &[Option<Face>]) -> bool {
+    let is_file = |face: &Face| matches!(face, Face::File(..) | Face::Symlink(_));
+    let (Some(was), Some(Some(last))) = (was, left.last()) else { return false };
+    is_file(was) && !was.is_akin(last) && left.iter().all(|face| face.as_ref().is_some_and(is_file))
+}
+
 /// Which promise is broken where a path should show `left` and shows `shown`.
 fn blame(left: Option<&Face>, shown: Option<&Face>) -> Invariant {
     match (left, shown) {
@@ -138,6 +163,43 @@ impl Oracle {
         self.contents.entry(content).or_default().superseded = true;
     }
 
+    /// A person on `host` has removed or replaced `content` at `path`, while `twin` shows it too: of the two one is the
+    /// conflict copy of the other, and the version is to show as a copy only. It is not done away with, unless the copy
+    /// is what went, and the device has heard of that when it had given the name away.
+    pub fn halved(&mut self, content: ContentId, host: usize, path: &RelPath, twin: &RelPath) {
+        let is_spared = is_copy_of(twin, path);
+        self.halves.push(Half { content, host, path: path.clone(), twin: twin.clone(), is_spared });
+    }
+
+    /// `host` has taken in what its person did at `path`. `is_held` is whether disk and index have a content at a path.
+    pub fn took_in(&mut self, host: usize, path: &RelPath, mut is_held: impl FnMut(&RelPath, ContentId) -> bool) {
+        for half in self.halves.iter_mut().filter(|half| half.host == host && half.path == *path) {
+            half.is_spared |= is_held(&half.twin, half.content);
+        }
+    }
+
+    /// Counts as done away with what may be, though another place of the person's showed it.
+    fn judge_halves(&mut self) {
+        for half in std::mem::take(&mut self.halves) {
+            if self.is_unsure() || self.has_policy || !half.is_spared || self.is_half_doubtful(&half) {
+                self.superseded(half.content);
+            }
+        }
+    }
+
+    /// Whether somebody else may have given the name back to the version, or done something about its copy.
+    fn is_half_doubtful(&self, half: &Half) -> bool {
+        let name = if is_copy_of(&half.twin, &half.path) { &half.path } else { &half.twin };
+        let is_file = |face: &Option<Face>| matches!(face, Some(Face::File(..) | Face::Symlink(_)));
+        let lets_go = |by: &BTreeMap<usize, Vec<Option<Face>>>| {
+            by.iter().any(|(host, faces)| *host != half.host && !faces.iter().all(is_file))
+        };
+        self.touched.get(name).is_some_and(lets_go)
+            || self.above_is_touched(name, half.host)
+            || self.below_is_touched(name, Some(half.host))
+            || self.copy_is_touched(name, half.host)
+    }
+
     /// A device has taken `content` into its index.
     pub fn indexed(&mut self, content: ContentId) {
         self.contents.entry(content).or_default().indexed = true;
@@ -146,6 +208,24 @@ impl Oracle {
     /// A person on `host` has changed `path`, which shows `face` now.
     pub fn touched(&mut self, host: usize, path: &RelPath, face: Option<Face>) {
         self.touched.entry(path.clone()).or_default().entry(host).or_default().push(face);
+    }
+
+    /// What a person on `host` has just touched at `path` had been replaced by somebody, as the device knew: a touch of
+    /// that is nobody's edit.
+    pub fn touched_in_vain(&mut self, host: usize, path: &RelPath) {
+        if self.forgetful || is_copy(path) {
+            return;
+        }
+        let Some(by) = self.touched.get_mut(path) else { return };
+        let Some(faces) = by.get_mut(&host) else { return };
+        let face = faces.pop().flatten();
+        if faces.is_empty() {
+            by.remove(&host);
+        }
+        if by.is_empty() {
+            self.touched.remove(path);
+        }
+        self.in_vain.push((host, path.clone(), face));
     }
 
     /// Whether `path` may have been missing on `host` for a moment since all was last at rest.
@@ -176,6 +256,9 @@ impl Oracle {
     /// An index has forgotten something.
     pub fn forgot(&mut self) {
         self.forgetful = true;
+        for (host, path, face) in std::mem::take(&mut self.in_vain) {
+            self.touched(host, &path, face);
+        }
     }
 
     /// An index was lost, or set back to what it once was.
@@ -183,9 +266,17 @@ impl Oracle {
         self.set_back.insert(host);
     }
 
+    /// The disk of `host` is what it once was. What its people did since may have come to others or not: as if somebody
+    /// at the `other` one had done something there as well.
+    pub fn went_back(&mut self, host: usize, other: usize) {
+        for by in self.touched.values_mut().filter(|by| by.contains_key(&host)) {
+            by.entry(other).or_default().push(None);
+        }
+    }
+
     /// Another policy ranks versions from now on.
     pub fn ranked_anew(&mut self) {
-        self.reranked = true;
+        (self.reranked, self.has_policy) = (true, true);
     }
 
     /// A member says what it should not from now on.
@@ -247,6 +338,7 @@ impl Oracle {
         let Some((_, disk)) = group.first() else { return };
         let now: BTreeMap<RelPath, Face> = disk.paths().filter_map(|p| Some((p.clone(), disk.face(p)?))).collect();
         let hosts: BTreeSet<usize> = group.iter().map(|(host, _)| *host).collect();
+        self.judge_halves();
         self.check_losses(all);
         if let Some(before) = self.baseline.take()
             && !self.hostility
@@ -263,6 +355,7 @@ impl Oracle {
         let later: Vec<RelPath> = self.touched.keys().filter(|path| still_to_come(path)).cloned().collect();
         self.set_back.clear();
         self.touched.retain(|path, _| later.contains(path));
+        self.in_vain.retain(|(host, ..)| !hosts.contains(host));
         (self.forgetful, self.reranked) = (false, false);
         self.baseline = Some(now);
     }
@@ -326,18 +419,28 @@ impl Oracle {
                     let earlier = left.iter().map(Option::as_ref).chain([before.get(path)]);
                     // A directory that comes back for what is in it may have lost its mode.
                     let is_dir = |face: Option<&Face>| matches!(face, Some(Face::Dir(_)));
-                    let is_implied = is_dir(shown) && now.keys().any(|p| p.is_below(path));
+                    // What had come back in it may have been deleted there, which leaves it.
+                    let is_held = now.keys().any(|p| p.is_below(path)) || self.below_is_touched(path, None);
+                    let is_implied = is_dir(shown) && is_held;
                     let same = |face: Option<&Face>| face == shown || is_dir(face) && is_dir(shown);
                     // What shows below it is there for another reason than its own.
                     let holds_moved = is_dir(shown) && now.keys().any(|p| p.is_below(path) && has_moved(p));
                     let came_back = self.forgetful && shown.is_some() && (is_implied || earlier.into_iter().any(same));
-                    // What had lost the name gets it when what had it is gone.
+                    // What had lost the name gets it when what had it is gone, but not when that is edited: an edit ranks
+                    // above what it replaces under every clock.
                     let mut copies = before.iter().filter(|(p, _)| is_copy_of(p, path));
-                    let came_back = came_back || shown.is_some() && copies.any(|(_, face)| Some(face) == shown);
+                    let is_edited = !self.forgetful && !self.has_policy && is_edited(before.get(path), left);
+                    let may_lose = shown.is_some() && !is_edited;
+                    let came_back = came_back || may_lose && copies.any(|(_, face)| Some(face) == shown);
                     let left = left.last().and_then(Option::as_ref);
                     // A directory made anew looks like the forgotten one. What is in it is judged for itself.
                     let came_back = came_back || self.forgetful && is_dir(left);
-                    if !others && !came_back && !holds_moved && shown != left {
+                    // What an index has forgotten may have come back and taken the name. Then the person has done away with the
+                    // copy of what had been left there.
+                    let is_settled =
+                        |(p, by): (&RelPath, &BTreeMap<usize, _>)| is_copy_of(p, path) && by.contains_key(host);
+                    let was_settled = self.forgetful && self.touched.iter().any(is_settled);
+                    if !others && !came_back && !was_settled && !holds_moved && shown != left {
                         let what = format!(
                             "{}: only host {host} touched it and left {left:?}, but it is {shown:?}",
                             path.display()

@@ -281,6 +281,13 @@ impl Disk {
         self.staged.remove(&content);
     }
 
+    /// The tree is what it once was. What has come since can still be had back.
+    pub fn go_back(&mut self, tree: BTreeMap<RelPath, Entry>) {
+        let paths: Vec<RelPath> = self.entries.keys().cloned().collect();
+        paths.iter().for_each(|path| self.displace(path));
+        self.entries = tree;
+    }
+
     fn displace(&mut self, path: &RelPath) {
         let Some(entry) = self.entries.remove(path) else { return };
         let content = content_of(&entry);

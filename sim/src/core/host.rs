@@ -2,7 +2,7 @@
 //! after the commit.
 
 use crate::case::{Breakage, Deed};
-use crate::core::disk::Disk;
+use crate::core::disk::{Disk, Entry, Node as Kind, content_of};
 use crate::core::index::ModelIndex;
 use crate::core::jobs::Job;
 use crate::core::net::{FOLDER, address};
@@ -11,17 +11,19 @@ use crate::core::user::User;
 use crate::core::world::{EPOCH, Event, World};
 use crate::dice::{Dice, Domain};
 use crate::oracle::resume::Kept;
+use crate::oracle::{is_copy, is_copy_of};
 use crate::outcome::Invariant;
 use crate::scenario::Scenario;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_core::id::{AskId, EffectId, LinkId, PublicKey, RequestId};
-use sync_core::index::{Body, Index};
+use sync_core::index::{Body, Dot, Index, Key, Policy, winner};
 use sync_core::input::{FetchFailure, Lane};
 use sync_core::output::Answer;
 use sync_core::transfer::Bits;
+use sync_core::wire::{Caught, Message};
 use sync_core::{
     CloseCode, Command, Config, ContentId, DeviceId, Event as Told, FetchError, Input, Instant, Moment, Node, Output,
-    WallTime,
+    RelPath, WallTime,
 };
 
 /// Steps of one node in a second above which it is busy with nothing.
@@ -32,6 +34,9 @@ const PROMISE: RequestId = RequestId(1);
 const FAREWELL: RequestId = RequestId(2);
 /// Inputs in one batch.
 const BATCH: usize = 64;
+
+/// What a disk shows.
+pub(super) type Tree = BTreeMap<RelPath, Entry>;
 
 /// Whether a device takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +54,8 @@ pub(super) struct Host {
     pub(super) id: DeviceId,
     pub(super) key: PublicKey,
     pub(super) index: ModelIndex,
-    /// The index as it was once.
-    pub(super) backup: Option<ModelIndex>,
+    /// The index as it was once, and the tree where the index had seen all of it.
+    pub(super) backup: Option<(ModelIndex, Option<Tree>)>,
     pub(super) disk: Disk,
     pub(super) standing: Standing,
     /// Whether it may have forgotten something since all was last at rest: what it comes back with may be anything.
@@ -59,6 +64,8 @@ pub(super) struct Host {
     pub(super) jobs: BTreeMap<u64, Job>,
     /// Applies begun and not committed yet.
     pub(super) applying: usize,
+    /// What those have changed.
+    pub(super) unheard: BTreeSet<RelPath>,
     pub(super) fetches: BTreeSet<AskId>,
     /// Connections of nobody it knows.
     pub(super) strangers: BTreeSet<LinkId>,
@@ -110,6 +117,7 @@ impl Host {
             life: 0,
             jobs: BTreeMap::new(),
             applying: 0,
+            unheard: BTreeSet::new(),
             fetches: BTreeSet::new(),
             strangers: BTreeSet::new(),
             kept: Kept::default(),
@@ -151,6 +159,59 @@ impl Host {
         self.steps.1 > MAX_STEPS
     }
 
+    /// Paths whose version shows at two places of this disk, with the other one: at the name that another version is about
+    /// to take, and as a copy. It is to stay as a copy, whatever happens at the name.
+    pub(super) fn twins(&mut self) -> BTreeMap<RelPath, RelPath> {
+        let (disk, index) = (&self.disk, &mut self.index);
+        let mut twins = BTreeMap::new();
+        for (copy, entry) in disk.entries().iter().filter(|(path, _)| is_copy(path)) {
+            let Some(content) = content_of(entry) else { continue };
+            let is_twin = |(path, entry): &(&RelPath, &Entry)| {
+                content_of(entry) == Some(content) && !is_copy(path) && is_copy_of(copy, path)
+            };
+            for (path, _) in disk.entries().iter().filter(is_twin) {
+                let is_known = index.look(|index| {
+                    let mut held =
+                        |path: &RelPath| Some(body_content(&index.base(FOLDER, path).ok()??.body)? == content);
+                    let is_held = held(path)? && held(copy)?;
+                    let row = index.row(FOLDER, &Key::Path(path.clone())).ok()??;
+                    let loses = body_content(&winner(&row, &Policy::Newest)?.1.body) != Some(content);
+                    let is_there = row.siblings.values().any(|v| body_content(&v.body) == Some(content));
+                    Some(is_held && loses && is_there)
+                });
+                if is_known == Some(true) {
+                    twins.insert(path.clone(), copy.clone());
+                    twins.insert(copy.clone(), path.clone());
+                }
+            }
+        }
+        twins
+    }
+
+    /// Whether a look at the disk tells what was done and not heard of for what it is: the only version that the rows have
+    /// there shows, and what base speaks of is history. Then nothing is forgotten by a process that dies now.
+    fn knows_what_it_did(&mut self) -> bool {
+        let (disk, index) = (&self.disk, &mut self.index);
+        self.unheard.iter().all(|path| {
+            let base = index.look(|index| index.base(FOLDER, path).ok()?);
+            let row = index.look(|index| index.row(FOLDER, &Key::Path(path.clone())).ok()?).unwrap_or_default();
+            let entry = disk.get(path);
+            if base.as_ref().map(|b| b.stat) == entry.map(Entry::stat) {
+                return true;
+            }
+            let is_past = |dot: Dot| !row.siblings.contains_key(&dot);
+            let is_history = base.as_ref().is_none_or(|b| b.dot.is_some_and(is_past));
+            let live: Vec<&Body> = row.siblings.values().map(|v| &v.body).filter(|body| body.is_live()).collect();
+            let is_shown = match (entry, &live[..]) {
+                (None, []) => true,
+                (Some(Entry { node: Kind::Dir, .. }), [Body::Dir { .. }]) => true,
+                (Some(entry), [body]) => content_of(entry).is_some() && content_of(entry) == body_content(body),
+                _ => false,
+            };
+            is_history && is_shown && !is_copy(path)
+        })
+    }
+
     /// Everything that is only in memory is gone.
     fn forget(&mut self) {
         self.jobs.clear();
@@ -161,6 +222,7 @@ impl Host {
         self.node = None;
         self.turn_at = None;
         self.applying = 0;
+        self.unheard.clear();
         self.life += 1;
         self.index.crash();
     }
@@ -175,7 +237,7 @@ impl World {
                 self.step_job(host, job);
             }
         }
-        if self.hosts[host].applying > 0 {
+        if self.hosts[host].applying > 0 && !self.hosts[host].knows_what_it_did() {
             self.oracle.forgot();
             self.hosts[host].unsure = true;
         }
@@ -357,6 +419,9 @@ impl World {
         let h = &mut self.hosts[host];
         h.fresh = false;
         h.applying -= heard.iter().filter(|(_, heard)| matches!(heard, Heard::Applied)).count();
+        if h.applying == 0 {
+            h.unheard.clear();
+        }
         if h.disk_dice.percent(15) {
             h.index.sync();
         }
@@ -370,6 +435,13 @@ impl World {
             let base = self.hosts[host].index.look(|index| index.base(FOLDER, path).ok().flatten());
             let content = base.and_then(|b| body_content(&b.body));
             content.into_iter().for_each(|content| self.oracle.indexed(content));
+            let h = &mut self.hosts[host];
+            let (disk, index) = (&h.disk, &mut h.index);
+            self.oracle.took_in(host, path, |twin, content| {
+                let base = index.look(|index| index.base(FOLDER, twin).ok()?);
+                let is_held = base.and_then(|b| body_content(&b.body)) == Some(content);
+                is_held && disk.get(twin).and_then(content_of) == Some(content)
+            });
         }
     }
 
@@ -538,12 +610,37 @@ impl World {
                 if let Err(what) = self.oracle.sayings.said(host, &message) {
                     self.oracle.fail(Invariant::Durability, what);
                 }
+                if let Message::Caught(caught) = &message
+                    && let Some(path) = self.still_to_come(host, caught)
+                {
+                    let what = format!("host {host} says that it has applied {}, which it has not yet", path.display());
+                    self.oracle.fail(Invariant::HealthTruth, what);
+                }
             }
             Err(error) => {
                 self.oracle.fail(Invariant::Versions, format!("host {host} sends what is no message: {error}"))
             }
         }
         self.send(host, link, lane, frame);
+    }
+
+    /// A path whose only version a device has just said for the first time that it has applied, while it has its bytes
+    /// nowhere in its tree.
+    fn still_to_come(&mut self, host: usize, caught: &Caught) -> Option<RelPath> {
+        let before = self.oracle.sayings.applied(host, caught);
+        if before == caught.applied || self.oracle.is_unsure() {
+            return None;
+        }
+        self.hosts[host].index.look(|index| {
+            let pending = index.pending(FOLDER, None, usize::MAX).ok()?;
+            pending.into_iter().find(|path| {
+                let row = index.row(FOLDER, &Key::Path(path.clone())).ok().flatten().unwrap_or_default();
+                let [(dot, value)] = &row.siblings.iter().collect::<Vec<_>>()[..] else { return false };
+                let Body::File { content, .. } = &value.body else { return false };
+                let is_new = caught.applied.contains(**dot) && !before.contains(**dot) && !row.noskip;
+                is_new && index.holders(*content, 1).is_ok_and(|held| held.is_empty())
+            })
+        })
     }
 
     fn hangs_up(&mut self, host: usize, link: LinkId, code: CloseCode, reason: String) {

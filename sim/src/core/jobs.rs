@@ -190,6 +190,11 @@ impl World {
 
     /// An operation was carried out where `before` was.
     fn made(&mut self, host: usize, op: &Op, before: Option<&Entry>) {
+        self.hosts[host].unheard.insert(op.path.clone());
+        // Where there are no large files to die amid, it is the changes of the tree.
+        if !self.case.scenario.is_bulky() {
+            self.one_more_part(host);
+        }
         let now = self.hosts[host].disk.get(&op.path).and_then(content_of);
         if let Some(content) = now {
             self.oracle.placed(host, &op.path, content);

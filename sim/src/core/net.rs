@@ -591,7 +591,7 @@ impl World {
             if let Err(error) = self.hosts[host].disk.stage_part(content, size, offset + at as u64, part) {
                 return (done, Some(FetchFailure::Disk(error)));
             }
-            self.staged_part(host);
+            self.one_more_part(host);
             at += len;
             done += 1;
         }

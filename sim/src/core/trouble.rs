@@ -1,8 +1,8 @@
 //! What the tape makes happen.
 
 use crate::case::{Deed, Part, Step};
-use crate::core::disk::DiskFaults;
-use crate::core::host::Standing;
+use crate::core::disk::{DiskFaults, Node};
+use crate::core::host::{Host, Standing};
 use crate::core::index::ModelIndex;
 use crate::core::jobs::Job;
 use crate::core::net::FOLDER;
@@ -10,8 +10,9 @@ use crate::core::user::Doing;
 use crate::core::world::{Event, World};
 use crate::dice::{Dice, Domain};
 use sync_core::id::{LinkId, PublicKey};
+use sync_core::index::Index;
 use sync_core::input::{Done, Lane};
-use sync_core::{CloseCode, Command, Input};
+use sync_core::{CloseCode, Command, DirPath, Input};
 
 impl World {
     /// The tape goes on.
@@ -77,8 +78,11 @@ impl World {
             Deed::IndexError { host, calls } => self.hosts[host].index.fail_after(calls),
             // What knows of no folder and no device is nothing to keep.
             Deed::BackUp { host } if self.hosts[host].is_bare => {}
-            Deed::BackUp { host } => self.hosts[host].backup = Some(self.hosts[host].index.snapshot()),
-            Deed::Restore { host, down_us } => self.restore(host, down_us),
+            Deed::BackUp { host } => {
+                let tree = self.has_seen_all(host).then(|| self.hosts[host].disk.entries().clone());
+                self.hosts[host].backup = Some((self.hosts[host].index.snapshot(), tree));
+            }
+            Deed::Restore { host, down_us, disk } => self.restore(host, down_us, disk),
             Deed::LoseIndex { host, down_us } => self.bring_down(host, down_us, |world| {
                 let h = &mut world.hosts[host];
                 (h.index, h.backup, h.is_bare) = (ModelIndex::default(), None, true);
@@ -114,8 +118,8 @@ impl World {
         }
     }
 
-    /// A part of a staged file was written, in the middle of which a host may die.
-    pub(super) fn staged_part(&mut self, host: usize) {
+    /// A part of a staged file was written, or the tree changed, in the middle of which a host may die.
+    pub(super) fn one_more_part(&mut self, host: usize) {
         match self.hosts[host].dies_amid.take() {
             Some((0, death)) => self.push(self.now, Event::Step(Box::new(Step { id: 0, at_us: 0, deed: death }))),
             Some((parts, death)) => self.hosts[host].dies_amid = Some((parts - 1, death)),
@@ -182,10 +186,29 @@ impl World {
         }
     }
 
-    fn restore(&mut self, host: usize, down_us: u64) {
-        let Some(backup) = self.hosts[host].backup.clone() else { return };
+    /// Whether the index of a host knows all that is on its disk, and nothing else.
+    fn has_seen_all(&mut self, host: usize) -> bool {
+        let Host { index, disk, .. } = &mut self.hosts[host];
+        let inner = disk.entries().iter().filter(|(_, e)| e.node == Node::Dir).map(|(p, _)| DirPath::from(p.clone()));
+        let dirs: Vec<DirPath> = inner.chain([DirPath::ROOT]).collect();
+        let mut is_seen = |dir: &DirPath| {
+            let bases = index.look(|index| index.base_children(FOLDER, dir, None, usize::MAX).ok()).unwrap_or_default();
+            let mut bases: Vec<_> = bases.into_iter().map(|(name, base)| (name, base.stat)).collect();
+            bases.sort_by(|a, b| a.0.cmp(&b.0));
+            bases == disk.children(dir)
+        };
+        dirs.iter().all(|dir| is_seen(dir))
+    }
+
+    fn restore(&mut self, host: usize, down_us: u64, disk: bool) {
+        let Some((index, tree)) = self.hosts[host].backup.clone() else { return };
+        let other = (host + 1) % self.hosts.len();
         self.bring_down(host, down_us, |world| {
-            world.hosts[host].index = backup;
+            world.hosts[host].index = index;
+            if let Some(tree) = tree.filter(|_| disk) {
+                world.hosts[host].disk.go_back(tree);
+                world.oracle.went_back(host, other);
+            }
             world.index_forgot(host);
             world.oracle.set_back(host);
         });

@@ -5,6 +5,7 @@ use crate::core::disk::{Disk, Entry, Node, content_of};
 use crate::dice::{Dice, Domain};
 use crate::oracle::Oracle;
 use crate::scenario::{self, Scenario};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use sync_core::{ContentId, DirPath, RelPath};
 
@@ -33,6 +34,8 @@ pub(super) struct Desk<'a> {
     pub(super) disk: &'a mut Disk,
     /// The ledger.
     pub(super) oracle: &'a mut Oracle,
+    /// Paths whose version shows at two places, with the other one.
+    pub(super) twins: BTreeMap<RelPath, RelPath>,
 }
 
 /// An act, and where: at a path of the person's choice, unless it has a target.
@@ -167,8 +170,11 @@ impl User {
 
     /// What shows at `path` is about to go by this person's hand.
     fn gone(&self, path: &RelPath, desk: &mut Desk<'_>) {
-        if let Some(content) = desk.disk.get(path).and_then(content_of) {
-            desk.oracle.superseded(content);
+        let Some(content) = desk.disk.get(path).and_then(content_of) else { return };
+        let shows = |twin: &&RelPath| desk.disk.get(twin).and_then(content_of) == Some(content);
+        match desk.twins.get(path).filter(shows) {
+            Some(twin) => desk.oracle.halved(content, self.host, path, twin),
+            None => desk.oracle.superseded(content),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The world: nodes, disks, people and a network on one queue of events. The same case gives the same run.
 
 use crate::case::{Act, Breakage, Case, Step};
-use crate::core::host::Host;
+use crate::core::disk::content_of;
+use crate::core::host::{Host, body_content};
 use crate::core::jobs::Job;
 use crate::core::net::{FOLDER, Net, Payload};
 use crate::core::user::{Desk, Doing};
@@ -11,6 +12,7 @@ use crate::scenario::Chances;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use sync_core::id::{AskId, EffectId};
+use sync_core::index::{Index, Key};
 use sync_core::input::{Hint, Lane};
 use sync_core::output::Op;
 use sync_core::{CloseCode, Input, RelPath};
@@ -292,10 +294,27 @@ impl World {
         }
         self.set_clock(host);
         let h = &mut self.hosts[host];
-        let (step, act) = (doing.step, doing.act);
-        let paths = h.user.act(doing, &mut Desk { disk: &mut h.disk, oracle: &mut self.oracle });
+        let (step, act, twins) = (doing.step, doing.act, h.twins());
+        let paths = h.user.act(doing, &mut Desk { disk: &mut h.disk, oracle: &mut self.oracle, twins });
         self.tell_trace(host, |_| format!("step {step}: a person does {act:?} at {paths:?}"));
+        for path in paths.iter().filter(|_| act == Act::Touch) {
+            if self.is_replaced(host, path) {
+                self.oracle.touched_in_vain(host, path);
+            }
+        }
         paths.into_iter().for_each(|path| self.hint(host, path));
+    }
+
+    /// Whether a device knows that somebody has replaced the file which its disk still shows at `path`.
+    fn is_replaced(&mut self, host: usize, path: &RelPath) -> bool {
+        let h = &mut self.hosts[host];
+        let shown = h.disk.get(path).and_then(content_of);
+        let base = h.index.look(|index| index.base(FOLDER, path).ok().flatten());
+        let row = h.index.look(|index| index.row(FOLDER, &Key::Path(path.clone())).ok().flatten());
+        let (Some(shown), Some(base), Some(row)) = (shown, base, row) else { return false };
+        let is_history = base.dot.is_some_and(|dot| !row.siblings.contains_key(&dot));
+        let is_live = row.siblings.values().any(|v| body_content(&v.body) == Some(shown));
+        is_history && !is_live && body_content(&base.body) == Some(shown)
     }
 
     /// Now and then a person acts where operations are under way.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use sync_core::FolderId;
 use sync_core::index::{Dot, Key, Value, Vector};
-use sync_core::wire::Message;
+use sync_core::wire::{Caught, Message};
 
 /// Everything that was said in one run.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Sayings {
     writes: BTreeMap<(FolderId, Dot), (Key, Value)>,
     /// What each device has claimed to know since its index last forgot something.
     known: BTreeMap<(usize, FolderId), Vector>,
+    /// What each device has last claimed to have applied.
+    applied: BTreeMap<(usize, FolderId), Vector>,
 }
 
 impl Sayings {
@@ -68,8 +70,14 @@ impl Sayings {
         Ok(())
     }
 
+    /// `host` claims to have applied what `caught` says. Returns what it claimed last.
+    pub fn applied(&mut self, host: usize, caught: &Caught) -> Vector {
+        self.applied.insert((host, caught.folder), caught.applied.clone()).unwrap_or_default()
+    }
+
     /// The index of `host` has forgotten something.
     pub fn forgot(&mut self, host: usize) {
         self.known.retain(|(h, _), _| *h != host);
+        self.applied.retain(|(h, _), _| *h != host);
     }
 }

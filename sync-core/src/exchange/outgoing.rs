@@ -33,6 +33,9 @@ pub struct Outgoing {
     pub receiver_knows: Vector,
     /// What the sender knew when the stream began: the receiver reads every `Gone` under it.
     pub claimed: Vector,
+    /// Where all is told, what comes up to this change is told too, though the receiver knows it: until what it knows is
+    /// known here, that may be a version which it has forgotten, brought by a third device.
+    told_up_to: u64,
     /// Change numbers that only repeat what the receiver sent.
     echoes: BTreeSet<u64>,
     /// What the last `Caught` said.
@@ -51,6 +54,7 @@ impl Outgoing {
             Position::ByKey { after: None, from: state.rev }
         };
         Self {
+            told_up_to: if shares_history { 0 } else { u64::MAX },
             position,
             in_flight: 0,
             receiver_knows: theirs.knowledge.clone(),
@@ -73,12 +77,20 @@ impl Outgoing {
         self.echoes.insert(rev);
     }
 
+    /// What the receiver knows is known here as of change `rev`: what it has forgotten comes up here no more.
+    pub fn heard(&mut self, rev: u64) {
+        self.told_up_to = self.told_up_to.min(rev);
+    }
+
     /// Whether the receiver gains nothing by a row. In a walk by key nothing is left out: the receiver answers for
     /// what it has forgotten.
     pub fn may_skip(&mut self, row: &Row, rev: u64) -> bool {
         match self.position {
             Position::ByKey { .. } => is_mutant(Mutant::WalkSkipsKnown) && self.receiver_knows.covers(&row.ctx),
-            Position::ByRev(_) => self.echoes.remove(&rev) || (!row.noskip && self.receiver_knows.covers(&row.ctx)),
+            Position::ByRev(_) => {
+                let is_known = rev > self.told_up_to && !row.noskip && self.receiver_knows.covers(&row.ctx);
+                self.echoes.remove(&rev) || is_known
+            }
         }
     }
 

@@ -369,7 +369,8 @@ impl Folder {
     fn outermost_unseen<I: Index>(&self, path: &RelPath, index: &mut I) -> Result<Option<RelPath>, I::Error> {
         let mut outermost = None;
         for dir in path.ancestors() {
-            if index.base(self.id(), &dir)?.is_some() {
+            // One that was made in place of a file, and is still to be seen, is none yet.
+            if index.base(self.id(), &dir)?.is_some_and(|b| b.stat.kind == StatKind::Dir) {
                 break;
             }
             outermost = Some(dir);

@@ -248,6 +248,7 @@ impl Node {
 
         if let Some(outgoing) = &mut exchange.outgoing {
             outgoing.receiver_knows.join(&caught.knowledge);
+            outgoing.heard(f.state.rev);
         }
         f.state.acked = f.state.acked.max(caught.knowledge.seq(f.state.actor));
         f.state.knowledge.join(&caught.knowledge);
