@@ -320,15 +320,6 @@ fn judged(outcome: &Outcome) -> ExitCode {
     code(outcome.violations.is_empty())
 }
 
-/// Reads a case file.
-///
-/// # Errors
-/// It cannot be read, or is no case file.
-pub fn read_case(path: &Path) -> Result<AnyCase, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    AnyCase::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
-}
-
 /// Makes a case smaller and writes it down.
 ///
 /// # Errors

@@ -172,7 +172,7 @@ fn perform(command: Command) -> Result<ExitCode, String> {
 /// What a person asks for by file or by seed.
 fn case_of(file: Option<PathBuf>, seed: Option<u64>, world: WorldKind) -> Result<AnyCase, String> {
     match file {
-        Some(path) => cli::read_case(&path),
+        Some(path) => AnyCase::read(&path),
         None => Ok(AnyCase::of(world, seed.unwrap_or(0))),
     }
 }

@@ -7,7 +7,7 @@ mod expected;
 
 use crate::cli::WorldKind;
 use crate::outcome::Invariant;
-use crate::run::guarded;
+use crate::run::{AnyCase, guarded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
@@ -91,6 +91,8 @@ pub struct Catch {
 pub struct Verdict {
     /// The fault.
     pub mutant: Mutant,
+    /// The committed cases that find it.
+    pub cases: Vec<String>,
     /// Each hunt that ended well.
     pub catches: Vec<Catch>,
     /// How many hunts there were.
@@ -105,8 +107,13 @@ pub struct Verdict {
 pub type Strays = BTreeMap<Sign, u64>;
 
 impl Verdict {
-    /// Whether every hunt ended well.
+    /// Whether a committed case finds it, or every hunt ended well.
     pub fn is_dead(&self) -> bool {
+        !self.cases.is_empty() || self.is_hunted_down()
+    }
+
+    /// Whether every hunt ended well.
+    pub fn is_hunted_down(&self) -> bool {
         self.catches.len() as u64 == self.hunts
     }
 
@@ -154,9 +161,24 @@ pub fn run(options: &Options, mut tell: impl FnMut(&Verdict)) -> Report {
     report
 }
 
+/// The committed cases that are there for a fault, and find it.
+fn found_by(mutant: Mutant) -> Vec<String> {
+    let mut cases = AnyCase::committed().unwrap_or_default();
+    cases.retain(|(_, case)| case.mutant() == Some(mutant.name()));
+    mutate(Some(mutant));
+    cases.retain(|(_, case)| case.live(false).violations.iter().any(|v| is_sign_of(mutant, Sign::Broken(v.invariant))));
+    mutate(None);
+    cases.into_iter().map(|(name, _)| name).collect()
+}
+
+fn is_sign_of(mutant: Mutant, sign: Sign) -> bool {
+    expected(mutant).signs.contains(&sign)
+}
+
 /// Hunts one fault from each of its bases.
 fn hunt_all(mutant: Mutant, options: &Options, bugs: &mut BTreeSet<u64>) -> Verdict {
     let (begun, mut strays) = (Instant::now(), Strays::new());
+    let cases = found_by(mutant);
     let catches = (1..=options.hunts).filter_map(|n| {
         let mut from = n * BASE;
         loop {
@@ -170,7 +192,7 @@ fn hunt_all(mutant: Mutant, options: &Options, bugs: &mut BTreeSet<u64>) -> Verd
         }
     });
     let catches = catches.collect();
-    Verdict { mutant, catches, hunts: options.hunts, strays, time: begun.elapsed() }
+    Verdict { mutant, cases, catches, hunts: options.hunts, strays, time: begun.elapsed() }
 }
 
 /// The first of `seeds` that shows the fault, whatever the number of threads.
@@ -194,7 +216,7 @@ pub fn hunt(mutant: Mutant, seeds: Range<u64>, options: &Options, strays: &mut S
                     }
                     let Some(catch) = judge(expected(mutant).world, seed, seed + 1 - from) else { continue };
                     // What breaks something else may be another bug that this seed shows all the same.
-                    if !expected(mutant).signs.contains(&catch.sign) {
+                    if !is_sign_of(mutant, catch.sign) {
                         *lock(&others).entry(catch.sign).or_default() += 1;
                         continue;
                     }
@@ -232,7 +254,10 @@ fn judge(world: WorldKind, seed: u64, seeds: u64) -> Option<Catch> {
 
 /// The heading of the table.
 pub fn heading() -> String {
-    format!("{:<22} {:>5} {:>7} {:>7}  {:<44} what it is", "fault", "found", "median", "seconds", "by (expected)")
+    format!(
+        "{:<22} {:>4} {:>5} {:>7} {:>7}  {:<44} what it is",
+        "fault", "case", "found", "median", "seconds", "by (expected)"
+    )
 }
 
 /// One line of the table.
@@ -244,8 +269,9 @@ pub fn line(verdict: &Verdict) -> String {
     }
     by.extend(verdict.strays.iter().map(|(sign, times)| format!(" [{times} {sign}]")));
     format!(
-        "{:<22} {:>3}/{} {:>7} {:>7.1}  {:<44} {}",
+        "{:<22} {:>4} {:>3}/{} {:>7} {:>7.1}  {:<44} {}",
         verdict.mutant.name(),
+        verdict.cases.len(),
         verdict.catches.len(),
         verdict.hunts,
         verdict.median_seeds().map_or_else(|| "-".into(), |n| n.to_string()),
@@ -267,6 +293,7 @@ pub fn json(report: &Report) -> serde_json::Value {
             "expected": expected(v.mutant).signs.iter().map(name).collect::<Vec<_>>(),
             "caught_by": v.signs().iter().map(name).collect::<Vec<_>>(),
             "strays": v.strays.iter().map(|(sign, times)| (name(sign), *times)).collect::<BTreeMap<_, _>>(),
+            "cases": v.cases,
             "found": v.catches.len(),
             "hunts": v.hunts,
             "median_seeds": v.median_seeds(),
@@ -277,6 +304,7 @@ pub fn json(report: &Report) -> serde_json::Value {
     serde_json::json!({
         "mutants": report.verdicts.iter().map(verdict).collect::<Vec<_>>(),
         "killed": report.verdicts.iter().filter(|v| v.is_dead()).count(),
+        "hunted_down": report.verdicts.iter().filter(|v| v.is_hunted_down()).count(),
         "survivors": report.survivors().map(|v| v.mutant.name()).collect::<Vec<_>>(),
         "bugs": report.bugs,
     })
@@ -298,7 +326,11 @@ pub fn show(options: &Options, as_json: bool) -> ExitCode {
         println!("{}", json(&report));
     } else {
         let (all, dead) = (report.verdicts.len(), report.verdicts.len() - survivors.len());
-        println!("{dead} of {all} found; alive: {survivors:?}; seeds that fail by themselves: {:?}", report.bugs);
+        let hunted = report.verdicts.iter().filter(|v| v.is_hunted_down()).count();
+        println!(
+            "{dead} of {all} found, {hunted} of them by seeds alone; alive: {survivors:?}; seeds that fail by themselves: {:?}",
+            report.bugs
+        );
     }
     let dead = report.verdicts.len() - survivors.len();
     let is_enough = dead * 100 >= report.verdicts.len() * options.least;

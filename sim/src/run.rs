@@ -6,6 +6,7 @@ use crate::core::world::World;
 use crate::outcome::{Invariant, Outcome, Violation};
 use crate::shell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 /// Lives through the case of one seed.
 pub fn run(seed: u64, trace: bool) -> Outcome {
@@ -44,6 +45,36 @@ impl AnyCase {
         match raw.get("world") {
             None => Case::parse(text).map(Self::Core),
             Some(_) => shell::case::Case::parse(text).map(Self::Turmoil),
+        }
+    }
+
+    /// The cases that are kept in `sim/cases`, with the names of their files.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or is no case.
+    pub fn committed() -> Result<Vec<(String, Self)>, String> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+        let entries = std::fs::read_dir(&dir).map_err(|e| format!("cannot read {}: {e}", dir.display()))?;
+        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.sort();
+        let name = |file: &Path| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        files.iter().map(|file| Ok((name(file), Self::read(file)?))).collect()
+    }
+
+    /// Reads a case file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no case file.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        Self::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    /// The case file.
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Core(case) => case.to_text(),
+            Self::Turmoil(case) => case.to_text(),
         }
     }
 

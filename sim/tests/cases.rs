@@ -2,34 +2,49 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use sim::case::Case;
+use sim::mutants::{self, Sign, expected};
+use sim::outcome::Violation;
 use sim::run::AnyCase;
 use sim::shell;
 use std::fs;
-use std::path::{Path, PathBuf};
-use sync_core::proving::{Mutant, mutate};
-
-fn files() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-    let mut files: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
+use std::path::Path;
+use sync_core::proving::mutate;
 
 /// One test, as the switch to a mutant is one for the whole process.
 #[test]
 fn committed_cases_hold_and_find_what_they_name() {
-    let files = files();
-    assert!(!files.is_empty());
-    for file in files {
-        let case = AnyCase::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+    let cases = AnyCase::committed().unwrap();
+    assert!(!cases.is_empty());
+    for (name, case) in cases {
         let outcome = case.live(false);
-        assert!(outcome.violations.is_empty(), "{}: {:?}", file.display(), outcome.violations);
-        let Some(name) = case.mutant() else { continue };
-        let mutant = *Mutant::ALL.iter().find(|mutant| mutant.name() == name).unwrap();
-        mutate(Some(mutant));
+        assert!(outcome.violations.is_empty(), "{name}: {:?}", outcome.violations);
+        let Some(mutant) = case.mutant() else { continue };
+        mutate(Some(mutants::named(mutant).unwrap()));
         let outcome = case.live(false);
         mutate(None);
-        assert!(!outcome.violations.is_empty(), "{} does not find {name} any more", file.display());
+        let is_sign =
+            |v: &Violation| expected(mutants::named(mutant).unwrap()).signs.contains(&Sign::Broken(v.invariant));
+        assert!(
+            outcome.violations.iter().any(is_sign),
+            "{name} does not find {mutant} any more: {:?}",
+            outcome.violations
+        );
+    }
+}
+
+#[test]
+fn case_files_are_written_as_the_simulator_writes_them() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    for (name, case) in AnyCase::committed().unwrap() {
+        let file = dir.join(format!("{name}.json"));
+        if std::env::var_os("LANDROPIC_REWRITE").is_some() {
+            fs::write(&file, case.to_text()).unwrap();
+        }
+        assert_eq!(
+            fs::read_to_string(&file).unwrap(),
+            case.to_text(),
+            "{name}: set LANDROPIC_REWRITE to write it anew"
+        );
     }
 }
 
