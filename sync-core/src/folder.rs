@@ -166,6 +166,8 @@ impl Folder {
         for path in index.copied(id)? {
             folder.place_copies(&path, index)?;
         }
+        // The walk that is due looks at them as at everything else.
+        folder.suspects.clear();
         cx.emit(Output::OpenFolder {
             folder: id,
             root: folder.state.root.clone(),

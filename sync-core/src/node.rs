@@ -169,7 +169,7 @@ impl Node {
                 if let Some(Effect::Copy(folder, attempt, from)) = self.cx.finish(copy)
                     && let Some(f) = self.folders.get_mut(&folder)
                 {
-                    f.copied(attempt, from, outcome, &mut self.cx);
+                    f.copied(attempt, from, outcome, &mut self.cx, index)?;
                 }
                 Ok(())
             }

@@ -154,7 +154,8 @@ impl Folder {
                 for content in contents.iter().copied() {
                     // A first copy from the tree may have failed, or it has come there by another way.
                     let is_needed = self.transfers.needs(content) && !found.contains(&content);
-                    if is_needed {
+                    // A seal under way would not be noted any more; the next search is not far.
+                    if is_needed && self.transfers.rests(content) {
                         self.copy_locally(content, cx, index)?;
                     }
                     let is_missing = is_needed && index.holders(content, 1)?.is_empty();
@@ -252,19 +253,24 @@ impl Folder {
     }
 
     /// A local copy ended.
-    pub(crate) fn copied(
+    pub(crate) fn copied<I: Index>(
         &mut self,
         attempt: Attempt,
         from: Option<RelPath>,
         outcome: Result<(), CopyError>,
         cx: &mut Context,
-    ) {
-        let Some(content) = self.current(attempt) else { return };
+        index: &mut I,
+    ) -> Result<(), I::Error> {
+        let Some(content) = self.current(attempt) else { return Ok(()) };
         match outcome {
             Ok(()) => {
                 let size = self.transfers.get(content).map_or(0, |t| t.size);
                 sometimes(Point::CopiedLocally);
                 cx.counters.copied_bytes = cx.counters.copied_bytes.saturating_add(size);
+                // It has taken the place of what was durable of it, and is not yet.
+                if self.staged.remove(&content).is_some() {
+                    index.remove_staged(self.id(), content)?;
+                }
                 self.ready(content);
             }
             Err(CopyError::Source) => {
@@ -277,6 +283,7 @@ impl Folder {
             }
             Err(CopyError::Disk(error)) => self.disk_failed(content, &error, cx),
         }
+        Ok(())
     }
 
     /// Small files arrived, or not.

@@ -452,7 +452,17 @@ impl Folder {
             let row = index.row(id, &Key::Path(copy.clone()))?;
             Ok(row.is_some_and(|row| row.is_live()) || index.live_below(id, copy)?)
         })?;
-        changed.iter().try_for_each(|copy| self.mark(copy, index))
+        for copy in &changed {
+            // Where base has its bytes already a person may have moved them away, such as over the version that won: before
+            // they count for the version that shows there from now on somebody looks.
+            let shown = self.copies.at(copy).map(|(_, loser)| &loser.value.body);
+            let base = index.base(id, copy)?;
+            if base.is_some_and(|base| shown.is_some_and(|body| base.body.same_content(body))) {
+                self.suspects.entry(copy.clone()).or_insert(false);
+            }
+            self.mark(copy, index)?;
+        }
+        Ok(())
     }
 
     /// Keeps a row from growing without end: above a bound the oldest losers count as seen. They stay in the trash.

@@ -71,6 +71,8 @@ pub struct Transfer {
     wrong: u32,
     /// What is here under a chunk list that is doubted: it goes on if another device gives the same.
     doubted: Option<Box<Ranges>>,
+    /// What had come in before a local copy was begun: it is as good as before if that comes to nothing.
+    aside: Option<Box<Ranges>>,
     /// Not to be asked for before this time.
     not_before: Instant,
     /// Whether the trash is being searched for it, and nobody is asked meanwhile.
@@ -102,6 +104,15 @@ impl Transfer {
             let State::Active(ranges) = core::mem::replace(&mut self.state, State::Idle) else { return };
             sometimes(Point::ListDoubted);
             self.doubted = Some(ranges);
+        }
+    }
+
+    /// Whether nothing is under way for it, and something of it is missing.
+    fn rests(&self) -> bool {
+        match &self.state {
+            State::Idle => true,
+            State::Active(ranges) => ranges.is_at_rest() && !ranges.is_complete(),
+            State::Busy(_) | State::Written(_) | State::Ready => false,
         }
     }
 
@@ -241,7 +252,7 @@ impl Transfers {
     /// Whether something of `content` may be staged and is counted on.
     pub fn is_staged(&self, content: ContentId) -> bool {
         let is_staged = |t: &Transfer| matches!(t.state, State::Active(_) | State::Written(_) | State::Ready);
-        self.all.get(&content).is_some_and(|t| is_staged(t) || t.doubted.is_some())
+        self.all.get(&content).is_some_and(|t| is_staged(t) || t.doubted.is_some() || t.aside.is_some())
     }
 
     /// `content` is wanted at `path`. Returns whether it was not on its way already; it then waits to be copied from
@@ -265,6 +276,7 @@ impl Transfers {
             bad: BTreeMap::new(),
             wrong: 0,
             doubted: None,
+            aside: None,
             not_before: Instant(0),
             salvaging: false,
             missing: false,
@@ -302,7 +314,7 @@ impl Transfers {
                 self.small.insert(entry);
             } else {
                 if matches!(t.state, State::Busy(_) | State::Ready) {
-                    t.state = State::Idle;
+                    t.state = t.aside.take().map_or(State::Idle, State::Active);
                 }
                 self.large.insert(entry);
             }
@@ -313,7 +325,10 @@ impl Transfers {
     pub fn set_busy(&mut self, content: ContentId, what: &'static str) {
         self.dequeue(content);
         if let Some(t) = self.all.get_mut(&content) {
-            t.state = State::Busy(what);
+            t.aside = match core::mem::replace(&mut t.state, State::Busy(what)) {
+                State::Active(ranges) => Some(ranges),
+                State::Idle | State::Busy(_) | State::Written(_) | State::Ready => None,
+            };
         }
     }
 
@@ -321,7 +336,7 @@ impl Transfers {
     pub fn set_ready(&mut self, content: ContentId) -> Vec<RelPath> {
         self.dequeue(content);
         let Some(t) = self.all.get_mut(&content) else { return Vec::new() };
-        t.state = State::Ready;
+        (t.state, t.aside) = (State::Ready, None);
         t.paths.iter().cloned().collect()
     }
 
@@ -420,11 +435,6 @@ impl Transfers {
     /// with their sizes: whoever put them in the trash, perhaps nobody has them elsewhere. Until
     /// [`salvaged`](Self::salvaged) nobody is asked for them.
     pub fn salvage(&mut self, limit: usize, nobody: bool) -> Vec<(ContentId, u64)> {
-        let rests = |t: &Transfer| match &t.state {
-            State::Idle => true,
-            State::Active(ranges) => ranges.is_at_rest() && !ranges.is_complete(),
-            State::Busy(_) | State::Written(_) | State::Ready => false,
-        };
         let after = self.salvaged.take().map_or(Bound::Unbounded, Bound::Excluded);
         let within = (after, Bound::Unbounded);
         let candidates: Vec<ContentId> = if nobody {
@@ -434,7 +444,7 @@ impl Transfers {
         };
         let mut out = Vec::new();
         for content in candidates {
-            let t = self.all.get_mut(&content).filter(|t| (nobody || !t.lacking.is_empty()) && rests(t));
+            let t = self.all.get_mut(&content).filter(|t| (nobody || !t.lacking.is_empty()) && t.rests());
             if let Some(t) = t.filter(|_| out.len() < limit) {
                 t.salvaging = true;
                 out.push((content, t.size));
@@ -442,6 +452,11 @@ impl Transfers {
         }
         self.salvaged = out.last().map(|(content, _)| *content).filter(|_| out.len() == limit);
         out
+    }
+
+    /// Whether nothing is under way for `content`, and something of it is missing.
+    pub fn rests(&self, content: ContentId) -> bool {
+        self.all.get(&content).is_some_and(Transfer::rests)
     }
 
     /// The trash has been searched for `content`; whether it is nowhere on this device.
