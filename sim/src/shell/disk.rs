@@ -111,13 +111,15 @@ impl Work for HostDisk {
             tokio::time::sleep(delay).await;
             this.jobs.fetch_add(1, Relaxed);
             this.stirred.store(true, Relaxed);
-            // Once in a job: what is put back after a surprise is not surprised again.
+            // Once in a job: what is put back after a surprise is not surprised again, and the way back is open. Where it is
+            // not, the trash keeps the bytes, and only the log says so.
             let is_meddled = Cell::new(false);
             let disk: Disk = Rc::new(move |step| {
-                if step == Step::Move && !is_meddled.get() {
+                let goes_back = step == Step::Move && is_meddled.get();
+                if step == Step::Move && !goes_back {
                     is_meddled.set(this.meddle());
                 }
-                this.fails(step)
+                if goes_back { None } else { this.fails(step) }
             });
             on_disk(disk, job);
         });
