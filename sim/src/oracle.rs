@@ -88,11 +88,17 @@ pub struct Oracle {
     touched: BTreeMap<RelPath, BTreeMap<usize, Vec<Option<Face>>>>,
     /// Touches of what the device knew to be replaced, which count for nothing unless it forgets that.
     in_vain: Vec<(usize, RelPath, Option<Face>)>,
+    /// Whose last touch of which path may count for nothing or not.
+    doubtful: BTreeSet<(usize, RelPath)>,
     /// Whether an index has forgotten since what its disk or other devices hold: an apply at a crash, or anything at a power
     /// loss. What a person had taken away may come back then, and what goes may be in a trash only.
     forgetful: bool,
     /// Whose index was lost or set back since then: a deletion that all have forgotten is none.
     set_back: BTreeSet<usize>,
+    /// What showed otherwise since when a disk was set back, and as what.
+    gone_back: BTreeMap<RelPath, Option<Face>>,
+    /// Who was there when all was last at rest.
+    rested: BTreeSet<usize>,
     /// Whether another policy ranks versions since: what shows and what is a copy may have changed places.
     reranked: bool,
     /// Whether another policy than that of the newest ranks versions, or may have.
@@ -207,13 +213,19 @@ impl Oracle {
 
     /// A person on `host` has changed `path`, which shows `face` now.
     pub fn touched(&mut self, host: usize, path: &RelPath, face: Option<Face>) {
+        self.doubtful.remove(&(host, path.clone()));
         self.touched.entry(path.clone()).or_default().entry(host).or_default().push(face);
     }
 
-    /// What a person on `host` has just touched at `path` had been replaced by somebody, as the device knew: a touch of
-    /// that is nobody's edit.
-    pub fn touched_in_vain(&mut self, host: usize, path: &RelPath) {
-        if self.forgetful || is_copy(path) {
+    /// What a person on `host` has just touched at `path`, or saved once more, had been replaced by somebody, as the device
+    /// knew: a touch of that is nobody's edit. Where an index has forgotten something, or where it `is_touch` not, it may
+    /// count.
+    pub fn touched_in_vain(&mut self, host: usize, path: &RelPath, is_touch: bool) {
+        if is_copy(path) {
+            return;
+        }
+        if self.forgetful || !is_touch {
+            self.doubtful.insert((host, path.clone()));
             return;
         }
         let Some(by) = self.touched.get_mut(path) else { return };
@@ -266,11 +278,33 @@ impl Oracle {
         self.set_back.insert(host);
     }
 
-    /// The disk of `host` is what it once was. What its people did since may have come to others or not: as if somebody
-    /// at the `other` one had done something there as well.
-    pub fn went_back(&mut self, host: usize, other: usize) {
-        for by in self.touched.values_mut().filter(|by| by.contains_key(&host)) {
-            by.entry(other).or_default().push(None);
+    /// The disk of `host` is what it once was, which is `otherwise` than before. What its people did since all was last at
+    /// rest may have come to others or not: as if somebody at the `other` one, if there is one, had done something there as
+    /// well. Without others it is as if its own people had put back what was there.
+    pub fn went_back(&mut self, host: usize, other: Option<usize>, otherwise: BTreeMap<RelPath, Option<Face>>) {
+        for (path, by) in self.touched.iter_mut().filter(|(_, by)| by.contains_key(&host)) {
+            match (other, otherwise.get(path)) {
+                (Some(other), _) => by.entry(other).or_default().push(None),
+                (None, Some(face)) => by.entry(host).or_default().push(face.clone()),
+                (None, None) => {}
+            }
+        }
+        self.gone_back.extend(otherwise);
+    }
+
+    /// What showed when all was last at rest comes back to a disk that was set back from whoever of those `here` was there
+    /// then and has forgotten nothing since. If nobody was, or all have, what the disk shows may be all there is: as if
+    /// `everybody` had done that.
+    fn judge_gone_back(&mut self, here: &BTreeSet<usize>, everybody: impl Iterator<Item = usize> + Clone) {
+        let gone_back = std::mem::take(&mut self.gone_back);
+        if self.rested.intersection(here).any(|host| !self.set_back.contains(host)) {
+            return;
+        }
+        for (path, face) in gone_back {
+            let by = self.touched.entry(path).or_default();
+            for host in everybody.clone() {
+                by.entry(host).or_insert_with(|| vec![face.clone()]);
+            }
         }
     }
 
@@ -339,6 +373,7 @@ impl Oracle {
         let now: BTreeMap<RelPath, Face> = disk.paths().filter_map(|p| Some((p.clone(), disk.face(p)?))).collect();
         let hosts: BTreeSet<usize> = group.iter().map(|(host, _)| *host).collect();
         self.judge_halves();
+        self.judge_gone_back(&hosts, all.iter().map(|(host, _)| *host));
         self.check_losses(all);
         if let Some(before) = self.baseline.take()
             && !self.hostility
@@ -356,8 +391,9 @@ impl Oracle {
         self.set_back.clear();
         self.touched.retain(|path, _| later.contains(path));
         self.in_vain.retain(|(host, ..)| !hosts.contains(host));
+        self.doubtful.retain(|(host, _)| !hosts.contains(host));
         (self.forgetful, self.reranked) = (false, false);
-        self.baseline = Some(now);
+        (self.baseline, self.rested) = (Some(now), hosts);
     }
 
     /// Contents that were indexed, that nobody who saw them did away with, and that are not among `these`.
@@ -440,7 +476,8 @@ impl Oracle {
                     let is_settled =
                         |(p, by): (&RelPath, &BTreeMap<usize, _>)| is_copy_of(p, path) && by.contains_key(host);
                     let was_settled = self.forgetful && self.touched.iter().any(is_settled);
-                    if !others && !came_back && !was_settled && !holds_moved && shown != left {
+                    let was_in_vain = self.doubtful.contains(&(**host, path.clone())) && shown == before.get(path);
+                    if !others && !came_back && !was_settled && !holds_moved && !was_in_vain && shown != left {
                         let what = format!(
                             "{}: only host {host} touched it and left {left:?}, but it is {shown:?}",
                             path.display()

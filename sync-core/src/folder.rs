@@ -94,6 +94,8 @@ pub(crate) struct Folder {
     pub(crate) is_open: bool,
     /// When the trash may be searched again for what devices lack; `None` while it is.
     next_salvage: Option<Instant>,
+    /// Since when there has been no device to ask for contents; `None` while there is one.
+    lonely_since: Option<Instant>,
     /// Large files on their way, as far as they are durable: what a restart resumes from.
     staged: BTreeMap<ContentId, Staged>,
     /// Contents that came from peers and can be served from now on.
@@ -153,6 +155,7 @@ impl Folder {
             transfers: Transfers::default(),
             waits_for: BTreeMap::new(),
             next_salvage: Some(cx.now()),
+            lonely_since: Some(cx.now()),
             arrivals: Vec::new(),
             dropped: Vec::new(),
             spare: BTreeSet::new(),

@@ -83,6 +83,9 @@ pub struct DiskFaults {
     pub read: bool,
 }
 
+/// What a disk shows.
+pub type Tree = BTreeMap<RelPath, Entry>;
+
 /// One device's disk.
 #[derive(Debug, Default)]
 pub struct Disk {
@@ -111,7 +114,7 @@ impl Disk {
     }
 
     /// Every entry.
-    pub fn entries(&self) -> &BTreeMap<RelPath, Entry> {
+    pub fn entries(&self) -> &Tree {
         &self.entries
     }
 
@@ -281,11 +284,19 @@ impl Disk {
         self.staged.remove(&content);
     }
 
-    /// The tree is what it once was. What has come since can still be had back.
-    pub fn go_back(&mut self, tree: BTreeMap<RelPath, Entry>) {
-        let paths: Vec<RelPath> = self.entries.keys().cloned().collect();
-        paths.iter().for_each(|path| self.displace(path));
+    /// The tree is what it once was. What has come since can still be had back. Returns what shows otherwise than before.
+    pub fn go_back(&mut self, tree: Tree) -> BTreeMap<RelPath, Option<Face>> {
+        let paths: BTreeSet<RelPath> = self.entries.keys().chain(tree.keys()).cloned().collect();
+        let mut otherwise = BTreeMap::new();
+        for path in paths {
+            let face = tree.get(&path).map(Entry::face);
+            if face != self.entries.get(&path).map(Entry::face) {
+                otherwise.insert(path.clone(), face);
+            }
+            self.displace(&path);
+        }
         self.entries = tree;
+        otherwise
     }
 
     fn displace(&mut self, path: &RelPath) {

@@ -2,7 +2,7 @@
 //! after the commit.
 
 use crate::case::{Breakage, Deed};
-use crate::core::disk::{Disk, Entry, Node as Kind, content_of};
+use crate::core::disk::{Disk, Entry, Node as Kind, Tree, content_of};
 use crate::core::index::ModelIndex;
 use crate::core::jobs::Job;
 use crate::core::net::{FOLDER, address};
@@ -34,9 +34,6 @@ const PROMISE: RequestId = RequestId(1);
 const FAREWELL: RequestId = RequestId(2);
 /// Inputs in one batch.
 const BATCH: usize = 64;
-
-/// What a disk shows.
-pub(super) type Tree = BTreeMap<RelPath, Entry>;
 
 /// Whether a device takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

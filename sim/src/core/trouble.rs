@@ -202,15 +202,15 @@ impl World {
 
     fn restore(&mut self, host: usize, down_us: u64, disk: bool) {
         let Some((index, tree)) = self.hosts[host].backup.clone() else { return };
-        let other = (host + 1) % self.hosts.len();
+        let other = Some((host + 1) % self.hosts.len()).filter(|other| *other != host);
         self.bring_down(host, down_us, |world| {
             world.hosts[host].index = index;
-            if let Some(tree) = tree.filter(|_| disk) {
-                world.hosts[host].disk.go_back(tree);
-                world.oracle.went_back(host, other);
-            }
             world.index_forgot(host);
             world.oracle.set_back(host);
+            if let Some(tree) = tree.filter(|_| disk) {
+                let otherwise = world.hosts[host].disk.go_back(tree);
+                world.oracle.went_back(host, other, otherwise);
+            }
         });
     }
 

@@ -1,7 +1,7 @@
 //! The world: nodes, disks, people and a network on one queue of events. The same case gives the same run.
 
 use crate::case::{Act, Breakage, Case, Step};
-use crate::core::disk::content_of;
+use crate::core::disk::{Entry, Tree, content_of};
 use crate::core::host::{Host, body_content};
 use crate::core::jobs::Job;
 use crate::core::net::{FOLDER, Net, Payload};
@@ -294,15 +294,29 @@ impl World {
         }
         self.set_clock(host);
         let h = &mut self.hosts[host];
-        let (step, act, twins) = (doing.step, doing.act, h.twins());
+        let (step, act, twins, before) = (doing.step, doing.act, h.twins(), h.disk.entries().clone());
         let paths = h.user.act(doing, &mut Desk { disk: &mut h.disk, oracle: &mut self.oracle, twins });
         self.tell_trace(host, |_| format!("step {step}: a person does {act:?} at {paths:?}"));
-        for path in paths.iter().filter(|_| act == Act::Touch) {
-            if self.is_replaced(host, path) {
-                self.oracle.touched_in_vain(host, path);
+        for path in &paths {
+            // Such as an empty file that is emptied: nothing about it is news.
+            let face = |tree: &Tree| tree.get(path).map(Entry::face);
+            let is_as_it_was = face(&before) == face(self.hosts[host].disk.entries());
+            if self.is_replaced(host, path) || self.is_still_to_come(host, path) || is_as_it_was {
+                self.oracle.touched_in_vain(host, path, act == Act::Touch && !is_as_it_was);
             }
         }
         paths.into_iter().for_each(|path| self.hint(host, path));
+    }
+
+    /// Whether what shows at `path`, which the device has not put there, is what it was to put there. What an index was set
+    /// back to may be long gone elsewhere, and the same bytes go with it.
+    fn is_still_to_come(&mut self, host: usize, path: &RelPath) -> bool {
+        let h = &mut self.hosts[host];
+        let shown = h.disk.get(path).and_then(content_of);
+        let base = h.index.look(|index| index.base(FOLDER, path).ok().flatten());
+        let row = h.index.look(|index| index.row(FOLDER, &Key::Path(path.clone())).ok().flatten());
+        let (Some(shown), None, Some(row)) = (shown, base, row) else { return false };
+        self.oracle.is_unsure() && row.siblings.values().any(|v| body_content(&v.body) == Some(shown))
     }
 
     /// Whether a device knows that somebody has replaced the file which its disk still shows at `path`.

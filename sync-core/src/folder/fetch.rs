@@ -10,6 +10,7 @@ use crate::output::{Event, Output};
 use crate::path::RelPath;
 use crate::plan::Wanted;
 use crate::proving::{Mutant, Point, is_mutant, sometimes};
+use crate::time::Instant;
 use crate::transfer::{Action, Attempt, ChunkList, Slot, Verdict};
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::ops::Range;
@@ -25,6 +26,8 @@ const LACKING_PAUSE: Duration = Duration::from_secs(15);
 const BAD_PAUSE: Duration = Duration::from_secs(60);
 /// How often the trash is searched for what devices lack.
 const SALVAGE_PAUSE: Duration = Duration::from_secs(15);
+/// How long there has been nobody to ask before the trash is searched for what is wanted: links come and go.
+const LONELY_PAUSE: Duration = Duration::from_secs(15);
 /// Contents that one search of the trash is for.
 const SALVAGE_LIMIT: usize = 1_000;
 /// Missing contents looked at in one step.
@@ -80,6 +83,8 @@ impl Folder {
 
     /// Asks for what can be asked for. Every slot is charged with what it is asked.
     pub(super) fn fetch_step(&mut self, slots: &mut [Slot], cx: &mut Context) {
+        let lonely_since = self.lonely_since.unwrap_or_else(|| cx.now());
+        self.lonely_since = slots.is_empty().then_some(lonely_since);
         if self.state.paused || self.root_error.is_some() {
             return;
         }
@@ -117,13 +122,14 @@ impl Folder {
     }
 
     /// Looks into the trash for what some device turned out to lack: where people take versions away on several devices
-    /// at once, the last bytes of one that is still wanted may be there.
+    /// at once, the last bytes of one that is still wanted may be there. So may those that a restored index has forgotten,
+    /// and where no other device comes nobody ever says that it lacks them.
     fn salvage_step(&mut self, cx: &mut Context) {
-        let is_due = self.next_salvage.is_some_and(|at| at <= cx.now()) && !is_mutant(Mutant::TrashUnsearched);
-        if !is_due || !self.is_salvage_wanted() {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= cx.now());
+        if !is_due(self.salvage_due()) || is_mutant(Mutant::TrashUnsearched) {
             return;
         }
-        let contents = self.transfers.salvage(SALVAGE_LIMIT, self.is_alone());
+        let contents = self.transfers.salvage(SALVAGE_LIMIT, self.is_alone() || is_due(self.lonely_until()));
         if contents.is_empty() {
             return;
         }
@@ -134,9 +140,20 @@ impl Folder {
         cx.emit(Output::Salvage { salvage, folder: self.id(), contents });
     }
 
-    /// Whether something is wanted that some device lacks, or that there is nobody to be asked for.
-    pub(super) fn is_salvage_wanted(&self) -> bool {
-        self.transfers.is_any_lacking() || self.is_alone() && !self.transfers.is_empty()
+    /// When the trash is to be searched: at once for what some device lacks, or where no other one is expected to come, and
+    /// else when there has been nobody to ask for long enough.
+    pub(super) fn salvage_due(&self) -> Option<Instant> {
+        let next = self.next_salvage.filter(|_| !self.transfers.is_empty())?;
+        if self.is_alone() || self.transfers.is_any_lacking() {
+            return Some(next);
+        }
+        // Once: as long as nobody comes nothing else comes into the trash.
+        self.lonely_until().filter(|at| next < *at + SALVAGE_PAUSE).map(|at| next.max(at))
+    }
+
+    /// When there will have been nobody to ask for long enough, unless somebody comes.
+    fn lonely_until(&self) -> Option<Instant> {
+        self.lonely_since.map(|since| since + LONELY_PAUSE)
     }
 
     /// The trash was searched.
@@ -158,7 +175,9 @@ impl Folder {
                     if is_needed && self.transfers.rests(content) {
                         self.copy_locally(content, cx, index)?;
                     }
-                    let is_missing = is_needed && index.holders(content, 1)?.is_empty();
+                    // Those who are merely away may have it.
+                    let is_lacked = self.is_alone() || self.transfers.is_lacked(content);
+                    let is_missing = is_needed && is_lacked && index.holders(content, 1)?.is_empty();
                     self.transfers.salvaged(content, is_missing);
                 }
                 self.face_loss(cx, index)?;

@@ -62,8 +62,7 @@ impl Folder {
         let delayed = self.transfers.deadline(cx.now()).map(|at| (at, Timer::Fetch));
         let seal =
             self.transfers.seal_deadline(&cx.config.limits).filter(|at| *at > cx.now()).map(|at| (at, Timer::Seal));
-        let salvage = self.next_salvage.filter(|at| *at > cx.now() || is_mutant(Mutant::DeadlinePast));
-        let salvage = salvage.filter(|_| self.is_salvage_wanted());
+        let salvage = self.salvage_due().filter(|at| *at > cx.now() || is_mutant(Mutant::DeadlinePast));
         let salvage = salvage.map(|at| (at, Timer::Fetch));
         [disk, delayed, seal, salvage].into_iter().flatten().min()
     }

@@ -473,6 +473,11 @@ impl Transfers {
         }
     }
 
+    /// Whether some device turned out to lack `content`, or had when it was found to be nowhere on this one.
+    pub fn is_lacked(&self, content: ContentId) -> bool {
+        self.all.get(&content).is_some_and(|t| t.missing || !t.lacking.is_empty())
+    }
+
     /// Whether `content` is wanted and was found nowhere on this device, the trash included.
     pub fn is_missing(&self, content: ContentId) -> bool {
         self.all.get(&content).is_some_and(|t| t.missing)
