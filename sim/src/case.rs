@@ -135,12 +135,15 @@ pub enum Deed {
     IndexError { host: usize, calls: u64 },
     /// The index is kept as a backup.
     BackUp { host: usize },
-    /// The index is set back to its backup, and with `disk` the whole machine.
+    /// The index is set back to its backup, and with `disk` the whole machine. Such a machine may be `unnoticed`, as where
+    /// a snapshot of it is put back that was made while it was off: file, machine and boot are those of then.
     Restore {
         host: usize,
         down_us: u64,
         #[serde(default)]
         disk: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unnoticed: bool,
     },
     /// The index is gone. Its person shares the folder and pairs again.
     LoseIndex { host: usize, down_us: u64 },
@@ -452,8 +455,13 @@ fn die_amid(dice: &mut Dice, host: usize, _: usize) -> Deed {
 fn backup(dice: &mut Dice, host: usize, _: usize) -> Deed {
     match dice.percent(50) {
         true => Deed::BackUp { host },
-        false => Deed::Restore { host, down_us: down(dice), disk: dice.percent(50) },
+        false => restore(dice, host, 10_000_000, 50),
     }
+}
+
+fn restore(dice: &mut Dice, host: usize, longest_us: u64, disk: u64) -> Deed {
+    let (down_us, disk) = (dice.range(1_000, longest_us), dice.percent(disk));
+    Deed::Restore { host, down_us, disk, unnoticed: disk && dice.percent(60) }
 }
 
 fn down(dice: &mut Dice) -> u64 {
@@ -547,10 +555,10 @@ impl Tape {
             let full = Deed::DiskError { host, part: Part::Tree, error: Trouble::Full, for_us };
             return vec![self.step(at, full), self.step(later, Deed::BackUp { host })];
         }
-        let (at, down_us) = (dice.range(0, unrest_us / 2), dice.range(1_000, 3_000_000));
-        let back = (at + down_us).min(unrest_us) - 1;
+        let (at, mut deed) = (dice.range(0, unrest_us / 2), restore(&mut dice, host, 3_000_000, 40));
+        let back = (at + deed.span_mut().map_or(0, |down_us| *down_us)).min(unrest_us) - 1;
         let fails = Deed::IndexError { host: spared, calls: dice.range(0, 60) };
-        vec![self.step(at, Deed::Restore { host, down_us, disk: dice.percent(30) }), self.step(back, fails)]
+        vec![self.step(at, deed), self.step(back, fails)]
     }
 
     fn step(&mut self, at_us: u64, deed: Deed) -> Step {

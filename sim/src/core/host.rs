@@ -16,7 +16,7 @@ use crate::outcome::Invariant;
 use crate::scenario::Scenario;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_core::id::{AskId, EffectId, LinkId, PublicKey, RequestId};
-use sync_core::index::{Body, Dot, Index, Key, Policy, winner};
+use sync_core::index::{Body, Dot, FolderState, Index, Key, Policy, winner};
 use sync_core::input::{FetchFailure, Lane};
 use sync_core::output::Answer;
 use sync_core::transfer::Bits;
@@ -81,6 +81,8 @@ pub(super) struct Host {
     pub(super) hostile_until: u64,
     /// Whether the database may have forgotten dots, and the node has not been told yet.
     pub(super) fresh: bool,
+    /// What the database had when it was set back, and nothing told the node.
+    pub(super) remembers: Option<FolderState>,
     /// Whether the database is a new one, in which the folder is to be shared and the device to be paired anew.
     pub(super) is_bare: bool,
     /// By how much the wall clock is wrong, nanoseconds, and how fast it goes astray.
@@ -126,6 +128,7 @@ impl Host {
             dies_amid: None,
             hostile_until: 0,
             fresh: false,
+            remembers: None,
             is_bare: false,
             skew_ns: 0,
             drift_ppm: 0,
@@ -244,10 +247,18 @@ impl World {
 
     pub(super) fn start(&mut self, host: usize) {
         let is_off = self.broken == Some((host, Breakage::Down));
-        let h = &mut self.hosts[host];
+        let h = &self.hosts[host];
         if h.standing == Standing::Retired || is_off || h.is_up() {
             return;
         }
+        if h.fresh {
+            // Where it had written before it met anybody, numbers that were given twice are not its own any more.
+            if self.goes_on(host).is_some_and(|(then, now)| now.seq > then.seq) {
+                self.oracle.endured_hostility();
+            }
+            self.hosts[host].remembers = None;
+        }
+        let h = &mut self.hosts[host];
         let config = Config {
             listen: String::new(),
             device: h.id,
@@ -603,6 +614,8 @@ impl World {
         match sync_core::wire::decode(&frame) {
             // What a hostile member has made up is passed on in good faith.
             Ok(_) if self.oracle.has_endured_hostility() => {}
+            // From here on it tells different devices different things, and nobody is to blame.
+            Ok(message) if self.cannot_know(host, &message) => self.oracle.endured_hostility(),
             Ok(message) => {
                 if let Err(what) = self.oracle.sayings.said(host, &message) {
                     self.oracle.fail(Invariant::Durability, what);

@@ -200,7 +200,7 @@ impl World {
     }
 
     /// The folder as a host's index has it.
-    fn folder(&mut self, host: usize) -> Option<FolderState> {
+    pub(super) fn folder(&mut self, host: usize) -> Option<FolderState> {
         self.hosts[host].index.look(|index| index.folders().ok()?.pop())
     }
 

@@ -10,8 +10,9 @@ use crate::core::user::Doing;
 use crate::core::world::{Event, World};
 use crate::dice::{Dice, Domain};
 use sync_core::id::{LinkId, PublicKey};
-use sync_core::index::Index;
+use sync_core::index::{FolderState, Index};
 use sync_core::input::{Done, Lane};
+use sync_core::wire::{Flow, Message, SyncStart, encode};
 use sync_core::{CloseCode, Command, DirPath, Input};
 
 impl World {
@@ -82,7 +83,7 @@ impl World {
                 let tree = self.has_seen_all(host).then(|| self.hosts[host].disk.entries().clone());
                 self.hosts[host].backup = Some((self.hosts[host].index.snapshot(), tree));
             }
-            Deed::Restore { host, down_us, disk } => self.restore(host, down_us, disk),
+            Deed::Restore { host, down_us, disk, unnoticed } => self.restore(host, down_us, disk, unnoticed),
             Deed::LoseIndex { host, down_us } => self.bring_down(host, down_us, |world| {
                 let h = &mut world.hosts[host];
                 (h.index, h.backup, h.is_bare) = (ModelIndex::default(), None, true);
@@ -200,18 +201,55 @@ impl World {
         dirs.iter().all(|dir| is_seen(dir))
     }
 
-    fn restore(&mut self, host: usize, down_us: u64, disk: bool) {
+    fn restore(&mut self, host: usize, down_us: u64, disk: bool, unnoticed: bool) {
         let Some((index, tree)) = self.hosts[host].backup.clone() else { return };
         let other = Some((host + 1) % self.hosts.len()).filter(|other| *other != host);
         self.bring_down(host, down_us, |world| {
             world.hosts[host].index = index;
+            // An index that comes without its disk writes at once, of what is there, as much as it has forgotten. And what is
+            // still to be told of an earlier loss will be told.
+            let may_go_on = unnoticed && disk && tree.is_some() && !world.hosts[host].fresh;
+            let remembered = if may_go_on { world.remembered(host) } else { None };
             world.index_forgot(host);
             world.oracle.set_back(host);
+            if remembered.is_some() {
+                world.strike("unnoticed-restore");
+            }
+            world.hosts[host].fresh = remembered.is_none();
+            world.hosts[host].remembers = remembered;
             if let Some(tree) = tree.filter(|_| disk) {
                 let otherwise = world.hosts[host].disk.go_back(tree);
                 world.oracle.went_back(host, other, otherwise);
             }
         });
+    }
+
+    /// What a host that was just set back has, if it can be left to others to tell it so: whoever it meets knows later writes
+    /// of its own. All that it has was confirmed, or would be issued anew then and come back where it was long replaced.
+    fn remembered(&mut self, host: usize) -> Option<FolderState> {
+        let mine = self.folder(host).filter(|mine| mine.acked == mine.seq)?;
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|other| *other != host).collect();
+        let knows_more = |theirs: FolderState| theirs.knowledge.seq(mine.actor) > mine.seq;
+        let all_do = others.iter().all(|other| self.folder(*other).is_some_and(knows_more));
+        Some(mine).filter(|_| all_do && !others.is_empty())
+    }
+
+    /// What a host that was set back unnoticed had then and has now, if it goes on with the numbers of then, and nobody
+    /// whom it has met since knows of later ones.
+    pub(super) fn goes_on(&mut self, host: usize) -> Option<(FolderState, FolderState)> {
+        let then = self.hosts[host].remembers.clone()?;
+        let now = self.folder(host).filter(|now| now.actor == then.actor && now.acked <= now.seq)?;
+        Some((then, now))
+    }
+
+    /// Whether a host speaks of numbers that it has given twice, and cannot know: it had written as much as it had forgotten
+    /// before it met somebody, or whom it met had forgotten as well. The promise is that who knows more tells.
+    pub(super) fn cannot_know(&mut self, host: usize, message: &Message) -> bool {
+        let Some((then, now)) = self.goes_on(host) else { return false };
+        let leaves_out = |start: &SyncStart| matches!(start.flow, Flow::Since(rev) if rev > then.rev);
+        let is_short = matches!(message, Message::SyncStart(start) if now.epoch == then.epoch && leaves_out(start));
+        let is_of_rows = matches!(message, Message::SyncStart(_) | Message::Rows(_) | Message::Caught(_));
+        is_short || is_of_rows && now.seq > then.seq
     }
 
     pub(super) fn resume_folder(&mut self, host: usize) {
@@ -233,7 +271,7 @@ impl World {
         let key = PublicKey([draw as u8; 32]);
         self.hosts[host].strangers.insert(link);
         self.tell(host, Input::LinkUp { link, key, addr: "10.0.9.9:4444".into(), dial: None });
-        let frame = sync_core::wire::encode(&sync_core::wire::Message::Ping(draw));
+        let frame = encode(&Message::Ping(draw));
         self.tell_later(host, 300, Input::Received { link, lane: Lane::Control, frame });
         let reason = "timed out".to_owned();
         self.tell_later(host, 40_000_000, Input::LinkDown { link, code: CloseCode::None, reason });

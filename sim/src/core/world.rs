@@ -2,7 +2,7 @@
 
 use crate::case::{Act, Breakage, Case, Step};
 use crate::core::disk::{Entry, Tree, content_of};
-use crate::core::host::{Host, body_content};
+use crate::core::host::{Host, Standing, body_content};
 use crate::core::jobs::Job;
 use crate::core::net::{FOLDER, Net, Payload};
 use crate::core::user::{Desk, Doing};
@@ -167,8 +167,10 @@ impl World {
         }
     }
 
-    /// From now on these two do not reach each other; others may again.
+    /// From now on these two do not reach each other; others may again. All must be there: one of them carries things over.
     fn part(&mut self, apart: Option<(usize, usize)>) {
+        let is_whole = self.hosts.iter().all(|host| host.standing == Standing::Member);
+        let apart = apart.filter(|_| is_whole);
         self.apart = apart;
         if let Some((a, b)) = apart {
             self.tell_all(|_| format!("apart: {a} and {b}"));

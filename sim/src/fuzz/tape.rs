@@ -125,7 +125,7 @@ impl Tape {
             30 => Deed::Break { a: host, b: other },
             31 => Deed::IndexError { host, calls: draw % 50 },
             32 => Deed::BackUp { host },
-            33 => Deed::Restore { host, down_us: span, disk: false },
+            33 => Deed::Restore { host, down_us: span, disk: false, unnoticed: false },
             34 => Deed::Policy { host, policy: *u.choose(&[Rule::Newest, Rule::Largest, Rule::FirstHost])? },
             35 => Deed::Verify { host },
             36 => Deed::PauseFolder { host, for_us: span },

@@ -104,12 +104,7 @@ pub fn expected(mutant: Mutant) -> Expected {
         Mutant::PreImageUnchecked => core(&[PRE_IMAGE, LOSS, CONVERGENCE, LIVENESS, TRUTH]),
         Mutant::HintDropped => turmoil(&[CONVERGENCE], "a periodic scan makes up for it within a minute there"),
         Mutant::CopyNotAwaited => turmoil(&[LOSS], "nothing ever goes from the model trash, and everybody looks there"),
-        Mutant::DotsKeptAfterRollback => {
-            turmoil(&[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
-        }
-        Mutant::RollbackUnnoticed => {
-            turmoil(&[DURABLE, LOSS, CONVERGENCE], "every rollback is noticed at the start there")
-        }
+        Mutant::DotsKeptAfterRollback | Mutant::RollbackUnnoticed => core(&[DURABLE, LOSS, CONVERGENCE]),
         Mutant::ReplacesUnlooked => turmoil(&[PRE_IMAGE, LOSS], "the model disk moves files in one instant"),
         Mutant::VanishedUnread => turmoil(
             &[PHANTOM],
