@@ -92,6 +92,10 @@ pub(crate) struct Folder {
     /// Whether the disk has been looked at since the start. Before that a crash may have left it ahead of base, what others
     /// say meanwhile would make their own bytes look like somebody's edit, and what people took away would be made again.
     pub(crate) is_open: bool,
+    /// The last own dot and the last change number that anybody can have heard of: what the database held at the start, and
+    /// what was said since. Whoever knows later ones has them from a time which this database has forgotten, however much
+    /// was written here meanwhile.
+    pub(crate) said: (u64, u64),
     /// When the trash may be searched again for what devices lack; `None` while it is.
     next_salvage: Option<Instant>,
     /// Since when there has been no device to ask for contents; `None` while there is one.
@@ -160,6 +164,7 @@ impl Folder {
             dropped: Vec::new(),
             spare: BTreeSet::new(),
             is_open: false,
+            said: (state.seq, state.rev),
             purge_after: Some(None),
             shown_state: "",
             staged,

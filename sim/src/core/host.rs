@@ -408,6 +408,7 @@ impl World {
             return self.come_back(host);
         }
         self.committed(host, &heard);
+        self.may_be_told(host, &outputs);
         self.took_in(host, &outputs);
         self.keeps_account(host, &heard, &outputs);
         outputs.into_iter().for_each(|output| self.perform(host, output));

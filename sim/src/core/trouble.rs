@@ -12,8 +12,8 @@ use crate::dice::{Dice, Domain};
 use sync_core::id::{LinkId, PublicKey};
 use sync_core::index::{FolderState, Index};
 use sync_core::input::{Done, Lane};
-use sync_core::wire::{Flow, Message, SyncStart, encode};
-use sync_core::{CloseCode, Command, DirPath, Input};
+use sync_core::wire::{Flow, Message, SyncStart, decode, encode};
+use sync_core::{CloseCode, Command, DirPath, Input, Output};
 
 impl World {
     /// The tape goes on.
@@ -250,6 +250,26 @@ impl World {
         let is_short = matches!(message, Message::SyncStart(start) if now.epoch == then.epoch && leaves_out(start));
         let is_of_rows = matches!(message, Message::SyncStart(_) | Message::Rows(_) | Message::Caught(_));
         is_short || is_of_rows && now.seq > then.seq
+    }
+
+    /// A host that was set back unnoticed has been through a batch. If it was told in that, what it had said of rows before
+    /// it hung up on everybody was said of numbers given twice.
+    #[allow(clippy::wildcard_enum_match_arm)] // Rows are said in one way only.
+    pub(super) fn may_be_told(&mut self, host: usize, outputs: &[Output]) {
+        let Some(then) = self.hosts[host].remembers.as_ref().map(|then| then.actor) else { return };
+        if self.folder(host).is_some_and(|now| now.actor == then) {
+            return;
+        }
+        self.hosts[host].remembers = None;
+        let is_of_rows = |message| matches!(message, Message::SyncStart(_) | Message::Rows(_) | Message::Caught(_));
+        let mut before = outputs.iter().take_while(|output| !matches!(output, Output::HangUp { .. }));
+        let says_rows = before.any(|output| match output {
+            Output::Send { frame, .. } => decode(frame).is_ok_and(is_of_rows),
+            _ => false,
+        });
+        if says_rows {
+            self.oracle.endured_hostility();
+        }
     }
 
     pub(super) fn resume_folder(&mut self, host: usize) {

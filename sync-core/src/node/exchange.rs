@@ -102,7 +102,8 @@ impl Node {
             return self.early(link, offer.clone(), index);
         }
         let confirmed = offer.knowledge.seq(f.state.actor);
-        if confirmed > f.state.seq && !is_mutant(Mutant::RollbackUnnoticed) {
+        let counts_further = offer.cursor_epoch == f.state.epoch && offer.cursor > f.said.1;
+        if (confirmed > f.said.0 || counts_further) && !is_mutant(Mutant::RollbackUnnoticed) {
             return self.begin_again(offer.folder, index);
         }
         f.state.acked = f.state.acked.max(confirmed);
@@ -133,7 +134,7 @@ impl Node {
         Ok(())
     }
 
-    /// A peer knows writes of ours that we do not: this database is older than what it once said.
+    /// A peer knows writes or changes of ours that it cannot have from here: this database is older than what it once said.
     fn begin_again<I: Index>(&mut self, folder: FolderId, index: &mut I) -> Result<(), I::Error> {
         sometimes(Point::RollbackNoticed);
         if let Some(f) = self.folders.get_mut(&folder) {
@@ -191,7 +192,7 @@ impl Node {
         let Some(f) = self.folders.get_mut(&rows.folder).filter(|f| f.has_member(device)) else { return Ok(()) };
         let Some(incoming) = &mut exchange.incoming else { return Ok(()) };
         // A peer that hears of them from a third one sends them before it says that it knows them.
-        if rows.rows.iter().any(|r| r.row.ctx.seq(f.state.actor) > f.state.seq) {
+        if rows.rows.iter().any(|r| r.row.ctx.seq(f.state.actor) > f.said.0) {
             return self.begin_again(rows.folder, index);
         }
         let nothing = Vector::default();
@@ -241,7 +242,7 @@ impl Node {
         };
         let Some(f) = self.folders.get_mut(&caught.folder).filter(|f| f.has_member(device)) else { return Ok(()) };
         let Some(incoming) = &mut exchange.incoming else { return Ok(()) };
-        if caught.knowledge.seq(f.state.actor) > f.state.seq {
+        if caught.knowledge.seq(f.state.actor) > f.said.0 {
             return self.begin_again(caught.folder, index);
         }
         (incoming.caught, incoming.by_rev, incoming.listed) = (true, true, true);
@@ -298,7 +299,7 @@ impl Node {
             // Until everything the peer holds was answered, it would take our knowledge for rows that are gone here.
             let answered = exchange.incoming.as_ref().is_some_and(|i| i.listed);
             let Some(outgoing) = exchange.outgoing.as_mut() else { return Ok(()) };
-            let Some(f) = self.folders.get(&folder) else { return Ok(()) };
+            let Some(f) = self.folders.get_mut(&folder) else { return Ok(()) };
             if outgoing.in_flight >= MAX_IN_FLIGHT {
                 sometimes(Point::LaneFull);
                 return Ok(());
@@ -318,6 +319,7 @@ impl Node {
                 }
                 None => return Ok(()),
             };
+            f.said = (f.state.seq, f.state.rev);
             self.say_rows(link, folder, &message);
         }
     }
