@@ -93,7 +93,7 @@ pub struct Oracle {
     /// Whether an index has forgotten since what its disk or other devices hold: an apply at a crash, or anything at a power
     /// loss. What a person had taken away may come back then, and what goes may be in a trash only.
     forgetful: bool,
-    /// Whose index was lost or set back since then: a deletion that all have forgotten is none.
+    /// Whose index was lost or set back since then: a deletion that nobody is left to remember is none.
     set_back: BTreeSet<usize>,
     /// What showed otherwise since when a disk was set back, and as what.
     gone_back: BTreeMap<RelPath, Option<Face>>,
@@ -218,8 +218,8 @@ impl Oracle {
     }
 
     /// What a person on `host` has just touched at `path`, or saved once more, had been replaced by somebody, as the device
-    /// knew: a touch of that is nobody's edit. Where an index has forgotten something, or where it `is_touch` not, it may
-    /// count.
+    /// knew or may hear before it looks: a touch of that is nobody's edit. Where an index has forgotten something, or where
+    /// it `is_touch` not, it may count.
     pub fn touched_in_vain(&mut self, host: usize, path: &RelPath, is_touch: bool) {
         if is_copy(path) {
             return;
@@ -249,6 +249,13 @@ impl Oracle {
     /// Whether an index has forgotten something, or a member has lied, since all was last at rest.
     pub fn is_unsure(&self) -> bool {
         self.forgetful || self.hostility
+    }
+
+    /// Whether `host` may still have to hear what became of `was`, which a person found there at `path`, before all was last
+    /// at rest: it was not there then, or some index has forgotten things.
+    pub fn is_behind(&self, host: usize, path: &RelPath, was: Option<&Face>) -> bool {
+        let is_other = self.baseline.as_ref().is_some_and(|baseline| baseline.get(path) != was);
+        self.is_unsure() || is_other && !self.rested.contains(&host)
     }
 
     /// An operation on `path` at `host` came to nothing.
@@ -292,12 +299,16 @@ impl Oracle {
         self.gone_back.extend(otherwise);
     }
 
-    /// What showed when all was last at rest comes back to a disk that was set back from whoever of those `here` was there
-    /// then and has forgotten nothing since. If nobody was, or all have, what the disk shows may be all there is: as if
-    /// `everybody` had done that.
+    /// Whether somebody of those `here` was there when all was last at rest, and has forgotten nothing since.
+    fn is_remembered(&self, here: &BTreeSet<usize>) -> bool {
+        self.rested.intersection(here).any(|host| !self.set_back.contains(host))
+    }
+
+    /// What showed when all was last at rest comes back to a disk that was set back from whoever remembers it. If nobody
+    /// does, what the disk shows may be all there is: as if `everybody` had done that.
     fn judge_gone_back(&mut self, here: &BTreeSet<usize>, everybody: impl Iterator<Item = usize> + Clone) {
         let gone_back = std::mem::take(&mut self.gone_back);
-        if self.rested.intersection(here).any(|host| !self.set_back.contains(host)) {
+        if self.is_remembered(here) {
             return;
         }
         for (path, face) in gone_back {
@@ -378,8 +389,8 @@ impl Oracle {
         if let Some(before) = self.baseline.take()
             && !self.hostility
         {
-            let all_forgot = all.iter().all(|(host, _)| self.set_back.contains(host));
-            let is_back = |path: &RelPath| all_forgot && !before.contains_key(path);
+            let is_remembered = self.is_remembered(&hosts);
+            let is_back = |path: &RelPath| !is_remembered && !before.contains_key(path);
             let found = self.check_paths(&before, &now, |path| {
                 is_excused(path) || self.is_touched_beyond(path, &hosts) || is_back(path)
             });

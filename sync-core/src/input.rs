@@ -255,6 +255,8 @@ pub enum Seen {
 pub enum Done {
     /// As asked; the entry's fingerprint, or none where it was removed.
     Made(Option<Stat>),
+    /// As asked too, but the disk would not make it durable: a power loss may undo it.
+    Volatile(Option<Stat>, ItemError),
     /// The entry on disk was not the expected one, and is untouched or back in place: look again.
     Unexpected,
     /// A staged content was missing: fetch it again.

@@ -57,8 +57,10 @@ pub fn apply(root: &Root, ops: &[Op], now: WallTime) -> Result<Vec<Done>, ItemEr
         .collect();
     if let Err(errno) = batch.settle() {
         let error = trouble("fsync", "the changed directories", errno);
-        for made in done.iter_mut().filter(|done| matches!(done, Done::Made(_))) {
-            *made = Done::Failed(error.clone());
+        for done in &mut done {
+            if let Done::Made(stat) = *done {
+                *done = Done::Volatile(stat, error.clone());
+            }
         }
     }
     Ok(done)

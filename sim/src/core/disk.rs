@@ -241,6 +241,14 @@ impl Disk {
         self.make(op, was)
     }
 
+    /// How an operation has ended once its directory is to be made durable: what was done stays done.
+    pub fn settle(&self, done: Done) -> Done {
+        match (self.faults.apply, done) {
+            (Some(kind), Done::Made(stat)) => Done::Volatile(stat, trouble(kind)),
+            (_, done) => done,
+        }
+    }
+
     fn make(&mut self, op: &Op, was: Option<StatKind>) -> Done {
         match &op.make {
             Make::Absent => {

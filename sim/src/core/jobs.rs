@@ -167,6 +167,7 @@ impl World {
         }
         let Some(op) = ops.get(done.len()) else {
             self.use_up(host, &ops, &done);
+            let done = done.into_iter().map(|done| self.hosts[host].disk.settle(done)).collect();
             return self.complete_job(host, Input::Applied { apply, outcome: Ok(done) });
         };
         let before = self.hosts[host].disk.get(&op.path).cloned();
@@ -177,7 +178,7 @@ impl World {
         };
         self.tell_trace(host, |_| format!("{op:?}: {outcome:?}"));
         match &outcome {
-            Done::Made(_) => {
+            Done::Made(_) | Done::Volatile(..) => {
                 self.made(host, op, before.as_ref());
                 undo.push((op.path.clone(), before));
             }

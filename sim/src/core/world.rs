@@ -302,23 +302,25 @@ impl World {
         for path in &paths {
             // Such as an empty file that is emptied: nothing about it is news.
             let face = |tree: &Tree| tree.get(path).map(Entry::face);
-            let is_as_it_was = face(&before) == face(self.hosts[host].disk.entries());
-            if self.is_replaced(host, path) || self.is_still_to_come(host, path) || is_as_it_was {
-                self.oracle.touched_in_vain(host, path, act == Act::Touch && !is_as_it_was);
+            let was = face(&before);
+            let is_as_it_was = was == face(self.hosts[host].disk.entries());
+            let is_replaced = self.is_replaced(host, path);
+            let is_old = self.oracle.is_behind(host, path, was.as_ref()) && self.is_known(host, path);
+            if is_replaced || is_old || is_as_it_was {
+                self.oracle.touched_in_vain(host, path, act == Act::Touch && is_replaced && !is_as_it_was);
             }
         }
         paths.into_iter().for_each(|path| self.hint(host, path));
     }
 
-    /// Whether what shows at `path`, which the device has not put there, is what it was to put there. What an index was set
-    /// back to may be long gone elsewhere, and the same bytes go with it.
-    fn is_still_to_come(&mut self, host: usize, path: &RelPath) -> bool {
+    /// Whether what shows at `path` has the bytes of a version that the device knows. Where it is behind, that may be long
+    /// gone elsewhere, and the same bytes go with it if it hears of that before it can look.
+    fn is_known(&mut self, host: usize, path: &RelPath) -> bool {
         let h = &mut self.hosts[host];
         let shown = h.disk.get(path).and_then(content_of);
-        let base = h.index.look(|index| index.base(FOLDER, path).ok().flatten());
         let row = h.index.look(|index| index.row(FOLDER, &Key::Path(path.clone())).ok().flatten());
-        let (Some(shown), None, Some(row)) = (shown, base, row) else { return false };
-        self.oracle.is_unsure() && row.siblings.values().any(|v| body_content(&v.body) == Some(shown))
+        let (Some(shown), Some(row)) = (shown, row) else { return false };
+        row.siblings.values().any(|v| body_content(&v.body) == Some(shown))
     }
 
     /// Whether a device knows that somebody has replaced the file which its disk still shows at `path`.

@@ -323,6 +323,14 @@ impl Folder {
                 }
                 self.plan.insert(path.clone());
             }
+            // Base says what is there: what a person does next he does to that. Like what failed it is not in order, and no
+            // copy counts as shown, before the path has been looked at once more.
+            (Done::Volatile(stat, error), wanted) => {
+                let p = Planned { path: path.clone(), wanted, places, replaces, trashes };
+                self.done(p, Done::Made(stat), cx, index)?;
+                self.fail(&path, error, cx);
+                return Ok(());
+            }
             (Done::Unexpected, _) => {
                 sometimes(Point::Unexpected);
                 // Where the directory it is in cannot be looked at, another look would only come to the same.

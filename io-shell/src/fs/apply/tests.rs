@@ -86,7 +86,7 @@ fn file(bytes: &[u8]) -> Make {
 
 fn kind_of(done: &Done) -> Option<ItemErrorKind> {
     match done {
-        Done::Failed(error) => Some(error.kind),
+        Done::Failed(error) | Done::Volatile(_, error) => Some(error.kind),
         Done::Made(_) | Done::Unexpected | Done::NotStaged => None,
     }
 }
@@ -383,6 +383,24 @@ fn a_batch_larger_than_few_is_made_whole() {
         .collect();
     assert!(f.apply(&ops).iter().all(|done| matches!(done, Done::Made(Some(_)))));
     assert_eq!(f.read(b"d99/f"), b"d99/f");
+}
+
+#[cfg(feature = "proving")]
+#[test]
+fn what_cannot_be_made_durable_is_made_all_the_same() {
+    let f = Folder::new();
+    let (old, make) = (f.write(b"f", b"old"), f.staged(b"new"));
+    // The first time it is the staged file, the second the directory.
+    let syncs = std::cell::Cell::new(0);
+    let fails = move |step| {
+        syncs.set(syncs.get() + u32::from(step == Step::Sync));
+        (step == Step::Sync && syncs.get() == 2).then_some(Errno::IO.raw_os_error())
+    };
+    let mut done = None;
+    door::on_disk(Rc::new(fails), || done = Some(f.one(b"f", Some(old), make)));
+    let Some(Done::Volatile(stat, error)) = done else { panic!("{done:?}") };
+    assert_eq!((stat, error.kind), (f.stat(b"f"), ItemErrorKind::Io));
+    assert_eq!((f.read(b"f"), f.trash()), (b"new".to_vec(), vec![(b"f".to_vec(), b"old".to_vec())]));
 }
 
 #[test]
