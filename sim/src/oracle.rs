@@ -450,6 +450,7 @@ impl Oracle {
             let shown = now.get(path);
             match self.touched.get(path) {
                 None if self.below_is_touched(path, None) && shown.is_some_and(|f| matches!(f, Face::Dir(_))) => {}
+                None if self.forgetful && self.is_settled(path, before.get(path)) => {}
                 None if shown != before.get(path) => {
                     let was = before.get(path);
                     found.push((
@@ -507,6 +508,14 @@ impl Oracle {
         let is_near = |p: &RelPath| p == path || p.is_below(path) || path.is_below(p) || is_copy_of(p, path);
         let beyond = self.touched.iter().filter(|(_, by)| by.keys().any(|host| !hosts.contains(host)));
         beyond.into_iter().any(|(p, _)| is_near(p))
+    }
+
+    /// Whether somebody did something about what has the name of the conflict copy of `was`. On a device where the version had
+    /// lost the name `path` to what an index remembered, its copy was all that showed of it: so it is gone from `path` too.
+    fn is_settled(&self, path: &RelPath, was: Option<&Face>) -> bool {
+        let Some(content) = was.and_then(Face::content) else { return false };
+        let is_its_copy = |p: &RelPath| is_copy_of(p, path) && p.display().contains(&content.short());
+        self.touched.keys().any(is_its_copy)
     }
 
     /// Whether anybody but `host` touched something below `path`.
