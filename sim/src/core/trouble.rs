@@ -198,7 +198,7 @@ impl World {
             bases.sort_by(|a, b| a.0.cmp(&b.0));
             bases == disk.children(dir)
         };
-        dirs.iter().all(|dir| is_seen(dir))
+        dirs.iter().all(is_seen)
     }
 
     fn restore(&mut self, host: usize, down_us: u64, disk: bool, unnoticed: bool) {

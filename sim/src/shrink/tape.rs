@@ -22,7 +22,11 @@ impl Tape for Case {
             Search::times,
             Search::seeds,
         ];
-        passes.into_iter().fold(false, |any, pass| pass(search) || any)
+        let mut any = false;
+        for pass in passes {
+            any |= pass(search);
+        }
+        any
     }
 }
 
