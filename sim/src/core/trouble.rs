@@ -192,7 +192,7 @@ impl World {
         let Host { index, disk, .. } = &mut self.hosts[host];
         let inner = disk.entries().iter().filter(|(_, e)| e.node == Node::Dir).map(|(p, _)| DirPath::from(p.clone()));
         let dirs: Vec<DirPath> = inner.chain([DirPath::ROOT]).collect();
-        let mut is_seen = |dir: &DirPath| {
+        let is_seen = |dir: &DirPath| {
             let bases = index.look(|index| index.base_children(FOLDER, dir, None, usize::MAX).ok()).unwrap_or_default();
             let mut bases: Vec<_> = bases.into_iter().map(|(name, base)| (name, base.stat)).collect();
             bases.sort_by(|a, b| a.0.cmp(&b.0));
