@@ -1,5 +1,6 @@
 //! The core world: nodes of the shipping core on one queue of events, with model disks, indexes, links and people.
 
+mod account;
 pub mod disk;
 mod host;
 mod hostile;
@@ -7,6 +8,7 @@ pub mod index;
 mod jobs;
 mod net;
 mod rest;
+mod restore;
 mod trace;
 mod trouble;
 mod user;

@@ -159,7 +159,7 @@ fn perform(command: Command) -> Result<ExitCode, String> {
         Command::Mutants { only, hunts, seeds, budget, threads, least, json } => {
             let threads = threads.unwrap_or_else(mutants::cores);
             let time = Duration::from_secs(budget);
-            let options = mutants::Options { only, hunts, seeds, time, threads, least };
+            let options = mutants::Options { only, cases: AnyCase::committed()?, hunts, seeds, time, threads, least };
             Ok(mutants::show(&options, json))
         }
         Command::Shrink { seed, case, world, out, budget, mutant } => {

@@ -29,6 +29,8 @@ const TWICE: u64 = 16;
 pub struct Options {
     /// Only faults whose names hold this.
     pub only: Option<String>,
+    /// The committed cases, some of which are there for a fault.
+    pub cases: Vec<(String, AnyCase)>,
     /// How many hunts for each.
     pub hunts: u64,
     /// Seeds in one hunt at most.
@@ -162,13 +164,16 @@ pub fn run(options: &Options, mut tell: impl FnMut(&Verdict)) -> Report {
 }
 
 /// The committed cases that are there for a fault, and find it.
-fn found_by(mutant: Mutant) -> Vec<String> {
-    let mut cases = AnyCase::committed().unwrap_or_default();
-    cases.retain(|(_, case)| case.mutant() == Some(mutant.name()));
+fn found_by(mutant: Mutant, cases: &[(String, AnyCase)]) -> Vec<String> {
     mutate(Some(mutant));
-    cases.retain(|(_, case)| case.live(false).violations.iter().any(|v| is_sign_of(mutant, Sign::Broken(v.invariant))));
+    let shows = |case: &AnyCase| {
+        let violations = case.live(false).violations;
+        violations.iter().any(|v| is_sign_of(mutant, Sign::Broken(v.invariant)))
+    };
+    let found = cases.iter().filter(|(_, case)| case.mutant() == Some(mutant.name()) && shows(case));
+    let names = found.map(|(name, _)| name.clone()).collect();
     mutate(None);
-    cases.into_iter().map(|(name, _)| name).collect()
+    names
 }
 
 fn is_sign_of(mutant: Mutant, sign: Sign) -> bool {
@@ -178,7 +183,7 @@ fn is_sign_of(mutant: Mutant, sign: Sign) -> bool {
 /// Hunts one fault from each of its bases.
 fn hunt_all(mutant: Mutant, options: &Options, bugs: &mut BTreeSet<u64>) -> Verdict {
     let (begun, mut strays) = (Instant::now(), Strays::new());
-    let cases = found_by(mutant);
+    let cases = found_by(mutant, &options.cases);
     let catches = (1..=options.hunts).filter_map(|n| {
         let mut from = n * BASE;
         loop {

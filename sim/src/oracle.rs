@@ -1,6 +1,7 @@
 //! What must hold, judged from what people did and what the disks show. It knows nothing of rows or dots.
 
 pub mod dials;
+mod halves;
 pub mod resume;
 pub mod tries;
 pub mod wire;
@@ -64,24 +65,12 @@ struct Fate {
     superseded: bool,
 }
 
-/// What a person took away at one of two places of a device that both showed it: the name that its version is about to
-/// lose, and its conflict copy.
-#[derive(Debug)]
-struct Half {
-    content: ContentId,
-    host: usize,
-    path: RelPath,
-    twin: RelPath,
-    /// Whether the device has to keep what is left.
-    is_spared: bool,
-}
-
 /// The ledger of one run. Entries are only ever added.
 #[derive(Debug, Default)]
 pub struct Oracle {
     contents: BTreeMap<ContentId, Fate>,
     /// What people took away while another place of theirs showed it, since all was last at rest.
-    halves: Vec<Half>,
+    halves: Vec<halves::Half>,
     /// What every disk showed when all was last at rest.
     baseline: Option<BTreeMap<RelPath, Face>>,
     /// Who has touched which path since, and what it showed after each touch.
@@ -167,43 +156,6 @@ impl Oracle {
     /// A person has removed or replaced an entry that showed `content`.
     pub fn superseded(&mut self, content: ContentId) {
         self.contents.entry(content).or_default().superseded = true;
-    }
-
-    /// A person on `host` has removed or replaced `content` at `path`, while `twin` shows it too: of the two one is the
-    /// conflict copy of the other, and the version is to show as a copy only. It is not done away with, unless the copy
-    /// is what went, and the device has heard of that when it had given the name away.
-    pub fn halved(&mut self, content: ContentId, host: usize, path: &RelPath, twin: &RelPath) {
-        let is_spared = is_copy_of(twin, path);
-        self.halves.push(Half { content, host, path: path.clone(), twin: twin.clone(), is_spared });
-    }
-
-    /// `host` has taken in what its person did at `path`. `is_held` is whether disk and index have a content at a path.
-    pub fn took_in(&mut self, host: usize, path: &RelPath, mut is_held: impl FnMut(&RelPath, ContentId) -> bool) {
-        for half in self.halves.iter_mut().filter(|half| half.host == host && half.path == *path) {
-            half.is_spared |= is_held(&half.twin, half.content);
-        }
-    }
-
-    /// Counts as done away with what may be, though another place of the person's showed it.
-    fn judge_halves(&mut self) {
-        for half in std::mem::take(&mut self.halves) {
-            if self.is_unsure() || self.has_policy || !half.is_spared || self.is_half_doubtful(&half) {
-                self.superseded(half.content);
-            }
-        }
-    }
-
-    /// Whether somebody else may have given the name back to the version, or done something about its copy.
-    fn is_half_doubtful(&self, half: &Half) -> bool {
-        let name = if is_copy_of(&half.twin, &half.path) { &half.path } else { &half.twin };
-        let is_file = |face: &Option<Face>| matches!(face, Some(Face::File(..) | Face::Symlink(_)));
-        let lets_go = |by: &BTreeMap<usize, Vec<Option<Face>>>| {
-            by.iter().any(|(host, faces)| *host != half.host && !faces.iter().all(is_file))
-        };
-        self.touched.get(name).is_some_and(lets_go)
-            || self.above_is_touched(name, half.host)
-            || self.below_is_touched(name, Some(half.host))
-            || self.copy_is_touched(name, half.host)
     }
 
     /// A device has taken `content` into its index.
@@ -450,7 +402,7 @@ impl Oracle {
             let shown = now.get(path);
             match self.touched.get(path) {
                 None if self.below_is_touched(path, None) && shown.is_some_and(|f| matches!(f, Face::Dir(_))) => {}
-                None if self.forgetful && self.is_settled(path, before.get(path)) => {}
+                None if self.forgetful && shown.is_none() && self.is_settled(path, before.get(path)) => {}
                 None if shown != before.get(path) => {
                     let was = before.get(path);
                     found.push((

@@ -30,6 +30,15 @@ const SHOWN_ERRORS: usize = 100;
 /// How often a lost root is looked for.
 const ROOT_RETRY: core::time::Duration = core::time::Duration::from_secs(5);
 
+/// How far anybody can have heard of this device.
+#[derive(Clone, Copy)]
+pub(crate) struct Said {
+    /// The last own dot.
+    pub(crate) seq: u64,
+    /// The last change number.
+    pub(crate) rev: u64,
+}
+
 /// A folder and all that goes on in it.
 pub(crate) struct Folder {
     pub(crate) state: FolderState,
@@ -92,10 +101,9 @@ pub(crate) struct Folder {
     /// Whether the disk has been looked at since the start. Before that a crash may have left it ahead of base, what others
     /// say meanwhile would make their own bytes look like somebody's edit, and what people took away would be made again.
     pub(crate) is_open: bool,
-    /// The last own dot and the last change number that anybody can have heard of: what the database held at the start, and
-    /// what was said since. Whoever knows later ones has them from a time which this database has forgotten, however much
-    /// was written here meanwhile.
-    pub(crate) said: (u64, u64),
+    /// What the database held at the start, and what was said since. Whoever knows later writes or changes has them from a
+    /// time which this database has forgotten, however much was written here meanwhile.
+    pub(crate) said: Said,
     /// When the trash may be searched again for what devices lack; `None` while it is.
     next_salvage: Option<Instant>,
     /// Since when there has been no device to ask for contents; `None` while there is one.
@@ -164,7 +172,7 @@ impl Folder {
             dropped: Vec::new(),
             spare: BTreeSet::new(),
             is_open: false,
-            said: (state.seq, state.rev),
+            said: Said { seq: state.seq, rev: state.rev },
             purge_after: Some(None),
             shown_state: "",
             staged,

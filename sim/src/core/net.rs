@@ -10,7 +10,6 @@ use crate::outcome::Invariant;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use sync_core::id::{AskId, EffectId, LinkId, PublicKey};
-use sync_core::index::Index;
 use sync_core::input::{FetchFailure, Lane, LinkStats};
 use sync_core::output::{Serve, Source};
 use sync_core::proving::{Mutant, is_mutant};
@@ -447,12 +446,6 @@ impl World {
             let what = format!("host {host} has taken on {count} requests of one peer, and {most} is the most");
             self.oracle.fail(Invariant::ResourceBounds, what);
         }
-    }
-
-    /// Whether the index knows of a staged file of this content.
-    pub(super) fn is_recorded(&mut self, host: usize, content: ContentId) -> bool {
-        let staged = self.hosts[host].index.look(|index| index.staged(FOLDER).ok()).unwrap_or_default();
-        staged.iter().any(|staged| staged.content == content)
     }
 
     pub(super) fn asked(&mut self, conn: u64, to: usize, ask: AskId, frame: Vec<u8>) {

@@ -647,7 +647,7 @@ impl Folder {
         self.state.epoch = if is_mutant(Mutant::EpochKept) { self.state.epoch } else { cx.rng.next_u64() };
         self.state.seq = 0;
         self.state.acked = 0;
-        self.said.0 = 0;
+        self.said.seq = 0;
         self.touch();
     }
 

@@ -4,6 +4,7 @@ use super::Node;
 use crate::config::Limits;
 use crate::error::CloseCode;
 use crate::exchange::{Outgoing, Position};
+use crate::folder::Said;
 use crate::id::{DeviceId, FolderId, LinkId};
 use crate::index::{FolderState, Index, Key, PolicyChoice, Vector};
 use crate::input::Lane;
@@ -102,8 +103,8 @@ impl Node {
             return self.early(link, offer.clone(), index);
         }
         let confirmed = offer.knowledge.seq(f.state.actor);
-        let counts_further = offer.cursor_epoch == f.state.epoch && offer.cursor > f.said.1;
-        if (confirmed > f.said.0 || counts_further) && !is_mutant(Mutant::RollbackUnnoticed) {
+        let counts_further = offer.cursor_epoch == f.state.epoch && offer.cursor > f.said.rev;
+        if (confirmed > f.said.seq || counts_further) && !is_mutant(Mutant::RollbackUnnoticed) {
             return self.begin_again(offer.folder, index);
         }
         f.state.acked = f.state.acked.max(confirmed);
@@ -192,7 +193,7 @@ impl Node {
         let Some(f) = self.folders.get_mut(&rows.folder).filter(|f| f.has_member(device)) else { return Ok(()) };
         let Some(incoming) = &mut exchange.incoming else { return Ok(()) };
         // A peer that hears of them from a third one sends them before it says that it knows them.
-        if rows.rows.iter().any(|r| r.row.ctx.seq(f.state.actor) > f.said.0) {
+        if rows.rows.iter().any(|r| r.row.ctx.seq(f.state.actor) > f.said.seq) {
             return self.begin_again(rows.folder, index);
         }
         let nothing = Vector::default();
@@ -242,7 +243,7 @@ impl Node {
         };
         let Some(f) = self.folders.get_mut(&caught.folder).filter(|f| f.has_member(device)) else { return Ok(()) };
         let Some(incoming) = &mut exchange.incoming else { return Ok(()) };
-        if caught.knowledge.seq(f.state.actor) > f.said.0 {
+        if caught.knowledge.seq(f.state.actor) > f.said.seq {
             return self.begin_again(caught.folder, index);
         }
         (incoming.caught, incoming.by_rev, incoming.listed) = (true, true, true);
@@ -319,7 +320,7 @@ impl Node {
                 }
                 None => return Ok(()),
             };
-            f.said = (f.state.seq, f.state.rev);
+            f.said = Said { seq: f.state.seq, rev: f.state.rev };
             self.say_rows(link, folder, &message);
         }
     }
