@@ -1,22 +1,23 @@
 //! The data lane: contents asked of peers and written to the staging area, and contents of this device sent to them.
 
 use crate::folders::Folders;
-use crate::fs::{StageError, StageFile, open_source, source_list, stage_small};
+use crate::fs::{Lists, StageError, StageFile, basis_list, open_source, reuse, source_list, stage_small};
 use crate::net::{Network, fetch_error, stream_code};
 use crate::world::{Work, block};
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use sync_core::input::FetchFailure;
+use sync_core::id::PageId;
+use sync_core::input::{CopyError, FetchFailure};
 use sync_core::output::{Serve, Source};
 use sync_core::proving::{Mutant, Point, is_mutant, sometimes};
-use sync_core::transfer::{ChunkList, SCHEME};
-use sync_core::wire::{ListWant, Message, Want, WantItem, encode};
+use sync_core::transfer::{Bits, ChunkList, SCHEME};
+use sync_core::wire::{KnownPages, ListWant, MAX_KNOWN_PAGES, Message, Want, WantItem, encode};
 use sync_core::{ContentId, FetchError, FolderId};
 use tokio::sync::oneshot;
 
@@ -35,6 +36,7 @@ pub struct DataLane {
     work: Arc<dyn Work>,
     /// Staged files being written.
     open: Arc<Mutex<OpenFiles>>,
+    lists: Lists,
 }
 
 /// Each behind a lock of its own, for as long as it is being opened.
@@ -58,7 +60,18 @@ pub struct RangeFetch {
 impl DataLane {
     /// A lane over `network` into and out of `folders`.
     pub fn new(network: Network, folders: Folders, work: Arc<dyn Work>) -> Self {
-        Self { network, folders, work, open: Arc::default() }
+        Self { network, folders, work, open: Arc::default(), lists: Lists::default() }
+    }
+
+    /// The chunk lists that are kept.
+    pub fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// Forgets the open file of a staged content that nothing more will be written to, and returns it.
+    pub fn take(&self, folder: FolderId, content: ContentId) -> Option<Arc<StageFile>> {
+        let place = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(folder, content))?;
+        place.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Forgets the open file of a staged content.
@@ -76,31 +89,45 @@ impl DataLane {
         block(self.work.as_ref(), job).await
     }
 
-    /// The chunk list of a content of `size` bytes.
+    /// The chunk list of a content of `size` bytes; of a long one, only the pages that `basis` does not have are sent.
     pub async fn fetch_list(
         &self,
         link: sync_core::id::LinkId,
         folder: FolderId,
         content: ContentId,
         size: u64,
+        basis: Option<Source>,
     ) -> Result<ChunkList, FetchFailure> {
-        let want = Message::ListWant(ListWant { folder, content, scheme: SCHEME });
+        let known = match basis {
+            Some(basis) => self.pages_of(basis, size).await,
+            None => None,
+        };
+        let ids = known.as_ref().map(|known| KnownPages(known.ids()));
+        let want = Message::ListWant(ListWant { folder, content, scheme: SCHEME, known: ids });
         let mut answer = Answer(self.network.ask(link, &encode(&want)).await.map_err(FetchFailure::Peer)?);
         answer.code().await?;
-        let mut count = [0; 4];
-        answer.read(&mut count).await?;
-        let count = u64::from(u32::from_le_bytes(count));
-        if count > ChunkList::max_len(size) {
-            return Err(FetchFailure::Peer(FetchError::BadHash));
-        }
-        // What a peer promises is not reserved before it comes.
-        let (mut entries, total) = (Vec::new(), usize::try_from(count).unwrap_or(usize::MAX) * ChunkList::ENTRY);
-        while entries.len() < total {
-            let (at, piece) = (entries.len(), LIST_PIECE.min(total - entries.len()));
-            entries.resize(at + piece, 0);
-            answer.read(&mut entries[at..]).await?;
-        }
-        ChunkList::parse(entries, size).map_err(|error| FetchFailure::Peer(error.into()))
+        let list = answer.list(size, known.as_ref()).await?;
+        self.lists.keep(content, size, Arc::new(list.clone()));
+        Ok(list)
+    }
+
+    async fn pages_of(&self, basis: Source, size: u64) -> Option<Pages> {
+        let (folders, lists) = (self.folders.clone(), self.lists.clone());
+        let read = move || folders.root(basis.folder).ok().and_then(|root| basis_list(&root, &basis, size, &lists));
+        self.block(read).await.flatten().map(Pages::of)
+    }
+
+    /// Writes what `basis` holds of a content into its staged file. Returns which chunks are there now that were not.
+    pub fn reuse(
+        &self,
+        (folder, content): (FolderId, ContentId),
+        chunks: &ChunkList,
+        kept: &Bits,
+        basis: &Source,
+    ) -> Result<Bits, CopyError> {
+        let to = self.stage_file(folder, content, chunks.bytes()).map_err(CopyError::Disk)?;
+        let root = self.folders.root(basis.folder).map_err(|_| CopyError::Source)?;
+        reuse(&to, chunks, kept, &root, basis, &self.lists)
     }
 
     /// Whole small contents, verified and staged: one outcome each, in order.
@@ -159,7 +186,7 @@ impl DataLane {
     }
 
     fn write_range(&self, fetch: &RangeFetch, bytes: &[u8]) -> (u32, Option<FetchFailure>) {
-        let file = match self.stage_file(fetch) {
+        let file = match self.stage_file(fetch.folder, fetch.content, fetch.size) {
             Ok(file) => file,
             Err(error) => return (0, Some(FetchFailure::Disk(error))),
         };
@@ -182,10 +209,15 @@ impl DataLane {
         }
     }
 
-    fn stage_file(&self, fetch: &RangeFetch) -> Result<Arc<StageFile>, sync_core::ItemError> {
+    fn stage_file(
+        &self,
+        folder: FolderId,
+        content: ContentId,
+        size: u64,
+    ) -> Result<Arc<StageFile>, sync_core::ItemError> {
         let place = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.entry((fetch.folder, fetch.content)).or_default().clone()
+            open.entry((folder, content)).or_default().clone()
         };
         // One at a time opens it: what another one makes and gives up would be taken for the file.
         let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -196,8 +228,8 @@ impl DataLane {
         if held.is_some() {
             sometimes(Point::ShellStageRelinked);
         }
-        let root = self.folders.root(fetch.folder)?;
-        let file = Arc::new(StageFile::open(&root, fetch.content, fetch.size)?);
+        let root = self.folders.root(folder)?;
+        let file = Arc::new(StageFile::open(&root, content, size)?);
         *held = Some(file.clone());
         Ok(file)
     }
@@ -207,7 +239,7 @@ impl DataLane {
         let mut sent = 0;
         let end = match answer {
             Serve::Refuse(error) => write(&mut stream, vec![error as u8]).await,
-            Serve::List(source) => self.send_list(&mut stream, source).await,
+            Serve::List(source, known) => self.send_list(&mut stream, source, &known).await,
             Serve::Ranges(items) => self.send_ranges(&mut stream, items, &mut sent).await,
         };
         // A peer that goes away now has what it wants, or wants no more.
@@ -219,17 +251,14 @@ impl DataLane {
         sent
     }
 
-    async fn send_list(&self, stream: &mut SendStream, source: Source) -> Result<(), Cut> {
-        let folders = self.folders.clone();
+    async fn send_list(&self, stream: &mut SendStream, source: Source, known: &[PageId]) -> Result<(), Cut> {
+        let (folders, lists) = (self.folders.clone(), self.lists.clone());
         let read = move || {
             let root = folders.root(source.folder).map_err(|_| FetchError::Busy)?;
-            source_list(&root, &source)
+            source_list(&root, &source, &lists)
         };
         match self.block(read).await.unwrap_or(Err(FetchError::Busy)) {
-            Ok(list) => {
-                let count = u32::try_from(list.len()).map_err(|_| Cut::Source(FetchError::Refused))?;
-                write(stream, [&[0], &count.to_le_bytes()[..], list.as_bytes()].concat()).await
-            }
+            Ok(list) => write(stream, list_answer(&list, known)).await,
             Err(error) => write(stream, vec![error as u8]).await,
         }
     }
@@ -318,6 +347,48 @@ impl Reader {
     }
 }
 
+/// The answer to a request for `list` of somebody who has the pages `known`.
+fn list_answer(list: &ChunkList, known: &[PageId]) -> Vec<u8> {
+    let places: HashMap<PageId, u32> = known.iter().copied().zip(0..).collect();
+    let pages = list.pages();
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+    let mut out = vec![0];
+    out.extend_from_slice(&number(pages.len()));
+    for page in pages {
+        match places.get(&list.page_id(page.clone())) {
+            Some(place) => out.extend([number(0), place.to_le_bytes()].concat()),
+            None => {
+                out.extend_from_slice(&number(page.len()));
+                out.extend_from_slice(list.slice(page).as_bytes());
+            }
+        }
+    }
+    out
+}
+
+/// The pages of a list that is at hand, by their place in a request.
+struct Pages {
+    list: Arc<ChunkList>,
+    pages: Vec<Range<usize>>,
+}
+
+impl Pages {
+    fn of(list: Arc<ChunkList>) -> Self {
+        let mut pages = list.pages();
+        pages.truncate(MAX_KNOWN_PAGES);
+        Self { list, pages }
+    }
+
+    fn ids(&self) -> Vec<PageId> {
+        self.pages.iter().map(|page| self.list.page_id(page.clone())).collect()
+    }
+
+    fn entries(&self, place: u32) -> Option<ChunkList> {
+        let page = self.pages.get(usize::try_from(place).ok()?)?;
+        Some(self.list.slice(page.clone()))
+    }
+}
+
 async fn write(stream: &mut SendStream, bytes: Vec<u8>) -> Result<(), Cut> {
     stream.write_chunk(Bytes::from(bytes)).await.map_err(|_| Cut::Peer)
 }
@@ -338,6 +409,38 @@ impl Answer {
             _ => FetchError::Refused,
         };
         Err(FetchFailure::Peer(error))
+    }
+
+    async fn number(&mut self) -> Result<u32, FetchFailure> {
+        let mut number = [0; 4];
+        self.read(&mut number).await?;
+        Ok(u32::from_le_bytes(number))
+    }
+
+    /// A chunk list of a content of `size` bytes.
+    async fn list(&mut self, size: u64, known: Option<&Pages>) -> Result<ChunkList, FetchFailure> {
+        let wrong = || FetchFailure::Peer(FetchError::BadHash);
+        let most = usize::try_from(ChunkList::max_len(size)).unwrap_or(usize::MAX).saturating_mul(ChunkList::ENTRY);
+        let mut entries = Vec::new();
+        for _ in 0..self.number().await? {
+            let chunks = self.number().await?;
+            if chunks == 0 {
+                let place = self.number().await?;
+                let page = known.and_then(|known| known.entries(place)).ok_or_else(wrong)?;
+                entries.extend_from_slice(page.as_bytes());
+            }
+            let end = entries.len().saturating_add((chunks as usize).saturating_mul(ChunkList::ENTRY));
+            if end > most {
+                return Err(wrong());
+            }
+            // What a peer promises is not reserved before it comes.
+            while entries.len() < end {
+                let (at, piece) = (entries.len(), LIST_PIECE.min(end - entries.len()));
+                entries.resize(at + piece, 0);
+                self.read(&mut entries[at..]).await?;
+            }
+        }
+        ChunkList::parse(entries, size).map_err(|error| FetchFailure::Peer(error.into()))
     }
 
     async fn item(&mut self, size: u64) -> Result<Vec<u8>, FetchFailure> {

@@ -91,10 +91,13 @@ impl Effects for Shell {
             Output::Send { link, lane, frame } => self.network.send(link, lane, frame),
             Output::HangUp { link, code, reason } => self.network.hang_up(link, code, reason),
             Output::Scan { scan, folder, within } => self.scan(scan, folder, within),
-            Output::Probe { probe, folder, paths } => self.on_root(folder, move |root| {
-                let outcome = root.and_then(|root| fs::probe(&root, &paths));
-                Input::Probed { probe, outcome }
-            }),
+            Output::Probe { probe, folder, paths } => {
+                let lists = self.data.lists().clone();
+                self.on_root(folder, move |root| {
+                    let outcome = root.and_then(|root| fs::probe(&root, &paths, &lists));
+                    Input::Probed { probe, outcome }
+                });
+            }
             Output::Apply { apply, folder, ops } => {
                 let now = self.clock.wall();
                 self.on_root(folder, move |root| {
@@ -127,6 +130,13 @@ impl Effects for Shell {
                     Input::Copied { copy, outcome }
                 });
             }
+            Output::Reuse { reuse, folder, content, chunks, kept, basis } => {
+                let data = self.data.clone();
+                self.on_root(folder, move |root| {
+                    let found = || data.reuse((folder, content), &chunks, &kept, &basis);
+                    Input::Reused { reuse, outcome: root.map_err(CopyError::Disk).and_then(|_| found()) }
+                });
+            }
             Output::Salvage { salvage, folder, contents } => {
                 contents.iter().for_each(|(content, _)| self.data.close(folder, *content));
                 self.on_root(folder, move |root| {
@@ -134,10 +144,10 @@ impl Effects for Shell {
                     Input::Salvaged { salvage, outcome }
                 });
             }
-            Output::FetchList { fetch, link, folder, content, size } => {
+            Output::FetchList { fetch, link, folder, content, size, basis } => {
                 let (data, inbox) = (self.data.clone(), self.inbox.clone());
                 tokio::spawn(async move {
-                    let outcome = data.fetch_list(link, folder, content, size).await;
+                    let outcome = data.fetch_list(link, folder, content, size, basis).await;
                     put(&inbox, Input::ListFetched { fetch, outcome }).await;
                 });
             }
@@ -161,9 +171,9 @@ impl Effects for Shell {
                 Input::Sealed { seal, outcome }
             }),
             Output::Finish { finish, folder, content, size } => {
-                self.data.close(folder, content);
+                let open = self.data.take(folder, content);
                 self.on_root(folder, move |root| {
-                    let outcome = root.and_then(|root| fs::finish(&root, content, size));
+                    let outcome = root.and_then(|root| fs::finish(&root, content, size, open));
                     Input::Finished { finish, outcome }
                 });
             }
@@ -260,6 +270,7 @@ fn stage_empty(root: &Root, ops: &[Op]) -> Result<(), ItemError> {
 /// Whether a completion says that the folder's root is not there.
 fn is_root_lost(input: &Input) -> bool {
     let (Input::Copied { outcome: Err(CopyError::Disk(error)), .. }
+    | Input::Reused { outcome: Err(CopyError::Disk(error)), .. }
     | Input::Scanned { outcome: Err(error), .. }
     | Input::Probed { outcome: Err(error), .. }
     | Input::Applied { outcome: Err(error), .. }

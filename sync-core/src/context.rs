@@ -23,6 +23,8 @@ pub(crate) enum Effect {
     Apply(FolderId, Vec<Planned>),
     /// A local copy, and the source where it is in the same folder.
     Copy(FolderId, Attempt, Option<RelPath>),
+    /// Chunks of another file, which is this one.
+    Reuse(FolderId, Attempt, RelPath),
     Fetch(Fetch),
     Seal(FolderId, Attempt),
     Finish(FolderId, Attempt),
@@ -125,6 +127,7 @@ impl Context {
             | Effect::Probe(of, _)
             | Effect::Apply(of, _)
             | Effect::Copy(of, ..)
+            | Effect::Reuse(of, ..)
             | Effect::Seal(of, _)
             | Effect::Finish(of, _)
             | Effect::Salvage(of, _) => *of != folder,

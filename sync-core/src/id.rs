@@ -87,6 +87,9 @@ bytes_id!(
     /// A content: the BLAKE3 of the whole file, link target or record.
     ContentId, 32);
 bytes_id!(
+    /// A page of a chunk list: the first half of the BLAKE3 of its entries.
+    PageId, 16);
+bytes_id!(
     /// An Ed25519 public key.
     PublicKey, 32);
 

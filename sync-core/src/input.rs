@@ -4,7 +4,7 @@ use crate::error::{CloseCode, FetchError, ItemError};
 use crate::id::{AskId, ContentId, DeviceId, EffectId, FolderId, LinkId, PublicKey, RequestId};
 use crate::index::{PolicyChoice, Stat};
 use crate::path::{DirPath, Name, RelPath};
-use crate::transfer::ChunkList;
+use crate::transfer::{Bits, ChunkList};
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 /// Everything that can happen to a node.
@@ -156,6 +156,13 @@ pub enum Input {
         copy: EffectId,
         /// Whether the staged bytes have the content's hash.
         outcome: Result<(), CopyError>,
+    },
+    /// A staged file was given what another file holds of it.
+    Reused {
+        /// The reuse.
+        reuse: EffectId,
+        /// Which chunks are verified and written now, beside those that were there.
+        outcome: Result<Bits, CopyError>,
     },
     /// The trash was searched.
     Salvaged {

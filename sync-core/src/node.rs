@@ -173,6 +173,14 @@ impl Node {
                 }
                 Ok(())
             }
+            Input::Reused { reuse, outcome } => {
+                if let Some(Effect::Reuse(folder, attempt, basis)) = self.cx.finish(reuse)
+                    && let Some(f) = self.folders.get_mut(&folder)
+                {
+                    f.reused(attempt, basis, outcome, &mut self.cx);
+                }
+                Ok(())
+            }
             Input::Salvaged { salvage, outcome } => match self.cx.finish(salvage) {
                 Some(Effect::Salvage(folder, attempts)) => match self.folders.get_mut(&folder) {
                     Some(f) => f.salvaged(attempts, outcome, &mut self.cx, index),

@@ -2,11 +2,11 @@
 //! error, or never.
 
 use crate::error::{CloseCode, FetchError, ItemError};
-use crate::id::{AskId, ContentId, DeviceId, EffectId, FolderId, LinkId, PublicKey, RequestId};
+use crate::id::{AskId, ContentId, DeviceId, EffectId, FolderId, LinkId, PageId, PublicKey, RequestId};
 use crate::index::{ConflictKind, Stat};
 use crate::input::Lane;
 use crate::path::RelPath;
-use crate::transfer::ChunkList;
+use crate::transfer::{Bits, ChunkList};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use serde::Serialize;
 
@@ -125,6 +125,21 @@ pub enum Output {
         /// The contents and their sizes in bytes.
         contents: Vec<(ContentId, u64)>,
     },
+    /// Write into a staged file whatever of its chunks a file of this device holds: `Reused`.
+    Reuse {
+        /// The reuse.
+        reuse: EffectId,
+        /// Where it is staged.
+        folder: FolderId,
+        /// The content.
+        content: ContentId,
+        /// Its chunks.
+        chunks: ChunkList,
+        /// Those that are there already.
+        kept: Bits,
+        /// The file that may hold others, as an earlier version does.
+        basis: Source,
+    },
     /// Ask a peer for the chunk list of a content: `ListFetched`.
     FetchList {
         /// The fetch.
@@ -137,6 +152,8 @@ pub enum Output {
         content: ContentId,
         /// Its size in bytes.
         size: u64,
+        /// A file that is likely to have most of its chunks: of a long list only the rest need be sent.
+        basis: Option<Source>,
     },
     /// Ask a peer for whole small contents and stage them: `BatchFetched`.
     FetchBatch {
@@ -265,8 +282,8 @@ impl Make {
 pub enum Serve {
     /// No bytes, for this reason.
     Refuse(FetchError),
-    /// The chunk list of a file.
-    List(Source),
+    /// The chunk list of a file, without the pages that the peer has.
+    List(Source, Vec<PageId>),
     /// Ranges of files, in order: a file that has changed is answered by its code, and the rest goes on.
     Ranges(Vec<(Result<Source, FetchError>, core::ops::Range<u64>)>),
 }

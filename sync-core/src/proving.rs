@@ -326,6 +326,10 @@ table! {
         CopiedLocally,
         /// The file to copy from is not what it was.
         CopySourceChanged,
+        /// Chunks of a content are taken from an earlier version on this device.
+        ChunksReused,
+        /// The earlier version is not what it was.
+        BasisChanged,
         /// The staging area cannot be written.
         StageFailed,
         /// What comes belongs to an earlier attempt, and does not count.

@@ -7,14 +7,14 @@ use sync_core::transfer::{ChunkList, scheme_sizes};
 /// Least bytes read ahead of the cut.
 const WINDOW: usize = 8 << 20;
 
-/// The chunk list of a content of `size` bytes: FastCDC (2020) under the sizes of the scheme, with the BLAKE3 of each
-/// chunk. The same bytes give the same list, however the reader portions them. Memory is 8 MiB, or twice the largest
-/// chunk of the scheme where that is more.
+/// The chunk list of a content of `size` bytes, cut as a file of `like` bytes is: FastCDC (2020) under the sizes of the
+/// scheme, with the BLAKE3 of each chunk. The same bytes give the same list, however the reader portions them. Memory is
+/// 8 MiB, or twice the largest chunk of the scheme where that is more.
 ///
 /// # Errors
 /// The reader's; `UnexpectedEof` when it does not yield exactly `size` bytes.
-pub fn chunk_list(mut reader: impl Read, size: u64) -> io::Result<ChunkList> {
-    let (least, average, most) = sizes(size)?;
+pub fn chunk_list(mut reader: impl Read, size: u64, like: u64) -> io::Result<ChunkList> {
+    let (least, average, most) = sizes(like)?;
     let capacity = WINDOW.max(2 * most).min(usize::try_from(size).unwrap_or(usize::MAX).max(1));
     let mut window = vec![0; capacity];
     let (mut held, mut total, mut list) = (0, 0_u64, ChunkList::default());
@@ -91,13 +91,13 @@ mod tests {
     fn the_list_is_that_of_the_whole_file_in_memory_however_it_is_read() {
         let bytes = noise(20 << 20);
         let size = as_u64(bytes.len());
-        let list = chunk_list(&bytes[..], size).unwrap();
+        let list = chunk_list(&bytes[..], size, size).unwrap();
         let (least, average, most) = sizes(size).unwrap();
         let whole: Vec<_> = FastCDC::new(&bytes, least, average, most)
             .map(|c| (c.length as u32, *blake3::hash(&bytes[c.offset..c.offset + c.length]).as_bytes()))
             .collect();
         assert_eq!(list.iter().collect::<Vec<_>>(), whole);
-        assert_eq!(chunk_list(Drip(&bytes, 10_007), size).unwrap(), list);
+        assert_eq!(chunk_list(Drip(&bytes, 10_007), size, size).unwrap(), list);
         assert_eq!(ChunkList::parse(list.as_bytes().to_vec(), size), Ok(list));
     }
 
@@ -106,19 +106,19 @@ mod tests {
         let bytes = noise(4 << 20);
         let edited = [b"new", &bytes[..]].concat();
         let hashes = |bytes: &[u8]| -> std::collections::BTreeSet<[u8; 32]> {
-            chunk_list(bytes, as_u64(bytes.len())).unwrap().iter().map(|(_, hash)| hash).collect()
+            chunk_list(bytes, as_u64(bytes.len()), 0).unwrap().iter().map(|(_, hash)| hash).collect()
         };
         assert!(hashes(&edited).difference(&hashes(&bytes)).count() <= 3);
     }
 
     #[test]
     fn a_file_of_another_size_has_no_list() {
-        let check = |len: usize, size| assert!(chunk_list(&noise(len)[..], size).is_err(), "{len} for {size}");
+        let check = |len: usize, size| assert!(chunk_list(&noise(len)[..], size, size).is_err(), "{len} for {size}");
         check(10, 11);
         check(10, 9);
         check(0, 1);
         check(9 << 20, 10 << 20);
-        assert!(chunk_list(&b""[..], 0).unwrap().is_empty());
-        assert_eq!(chunk_list(&b"abc"[..], 3).unwrap().len(), 1);
+        assert!(chunk_list(&b""[..], 0, 0).unwrap().is_empty());
+        assert_eq!(chunk_list(&b"abc"[..], 3, 3).unwrap().len(), 1);
     }
 }

@@ -1,8 +1,10 @@
 //! Looking at single paths, reading what is new.
 
+use super::chunk::chunk_list;
 use super::dirs::Dirs;
 use super::door::{self, Step};
 use super::errors::{at_path, errno_of, is_gone, trouble};
+use super::lists::Lists;
 use super::root::{Root, open_below};
 use super::stat::{Device, if_any, stat_at, stat_fd};
 use rustix::fd::OwnedFd;
@@ -11,26 +13,36 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 use sync_core::index::{Stat, StatKind};
 use sync_core::input::Seen;
 use sync_core::path::RelPath;
+use sync_core::transfer::ChunkList;
 use sync_core::{ContentId, ItemError, ItemErrorKind};
 
 /// Largest buffer for reading a file.
 const BUFFER: u64 = 256 << 10;
+/// Bytes above which the chunk list of a file is made while it is hashed: smaller ones are made quickly when asked for.
+const LISTED_ABOVE: u64 = 1 << 20;
 /// Longest wait, in milliseconds, for the kernel's clock to pass a file's change time.
 const TICK_MS: usize = 12;
 
-/// What each path holds: see `Output::Probe`. A file whose fingerprint is the one given is not read.
+/// What each path holds: see `Output::Probe`. A file whose fingerprint is the one given is not read. The chunk lists of
+/// large files are made with that, for those who will ask.
 ///
 /// # Errors
 /// When the root was not the folder's at the start and at the end. Trouble with one path is that path's answer: `Busy`
 /// when the file changed while it was read.
-pub fn probe(root: &Root, paths: &[(RelPath, Option<Stat>)]) -> Result<Vec<Result<Seen, ItemError>>, ItemError> {
+pub fn probe(
+    root: &Root,
+    paths: &[(RelPath, Option<Stat>)],
+    lists: &Lists,
+) -> Result<Vec<Result<Seen, ItemError>>, ItemError> {
     let dir = root.enter()?;
     let dirs = Dirs::new(&dir).map_err(|errno| trouble("open", "the folder's root", errno))?;
-    let mut probe = Probe { dirs, home: dir.device(), buffer: Vec::new() };
+    let mut probe = Probe { dirs, home: dir.device(), buffer: Vec::new(), lists };
     let seen = paths.iter().map(|(path, known)| probe.look(path, known.as_ref())).collect();
     root.verify()?;
     Ok(seen)
@@ -40,6 +52,7 @@ struct Probe<'r> {
     dirs: Dirs<'r>,
     home: Device,
     buffer: Vec<u8>,
+    lists: &'r Lists,
 }
 
 impl Probe<'_> {
@@ -83,18 +96,37 @@ impl Probe<'_> {
         let name = path.name();
         let fd = open_below(parent, name.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
         let mut file = File::from(fd.map_err(|errno| fail("open", errno))?);
-        let same = |file: &File| stat_fd(file, self.home).map(|now| now == stat).map_err(|errno| fail("fstat", errno));
+        let home = self.home;
+        let same = |file: &File| stat_fd(file, home).map(|now| now == stat).map_err(|errno| fail("fstat", errno));
         if !same(&file)? {
             return Err(busy(path));
         }
         door::pass(Step::Read).map_err(|errno| fail("read", errno))?;
-        let hash = hash_reader(&mut file, stat.size, &mut self.buffer).map_err(|e| fail("read", errno_of(&e)))?;
+        let (hash, list) = self.digest(&mut file, stat.size).map_err(|e| fail("read", errno_of(&e)))?;
         pass_tick(stat.ctime_ns);
         if !same(&file)? {
             return Err(busy(path));
         }
         self.still(path, parent, &stat)?;
+        if let Some(list) = list {
+            self.lists.keep(hash, stat.size, list);
+        }
         Ok(Seen::File(stat, Some(hash)))
+    }
+
+    /// The hash of a file, and the chunk list of a large one: that is made on a thread of its own, since either takes long.
+    fn digest(&mut self, file: &mut File, size: u64) -> io::Result<(ContentId, Option<Arc<ChunkList>>)> {
+        if size <= LISTED_ABOVE {
+            return Ok((hash_reader(file, size, &mut self.buffer)?, None));
+        }
+        let again = Positioned { file, at: 0 };
+        let (hash, list) = std::thread::scope(|scope| {
+            let list = scope.spawn(move || chunk_list(again, size, size));
+            let mut whole = Positioned { file, at: 0 };
+            (hash_reader(&mut whole, size, &mut self.buffer), list.join())
+        });
+        // A file that changes is found out by whoever asked for its hash.
+        Ok((hash?, list.ok().and_then(Result::ok).map(Arc::new)))
     }
 
     /// Whether the path still leads to what was read.
@@ -104,6 +136,20 @@ impl Probe<'_> {
             Ok(_) => Err(busy(path)),
             Err(errno) => Err(at_path("statx", path, errno)),
         }
+    }
+}
+
+/// A file read from a place of its own, so that two can read it.
+struct Positioned<'f> {
+    file: &'f File,
+    at: u64,
+}
+
+impl Read for Positioned<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(out, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 
@@ -162,7 +208,7 @@ mod tests {
     }
 
     fn one(root: &Root, at: &[u8], known: Option<Stat>) -> Result<Seen, ItemError> {
-        probe(root, &[(path(at), known)]).unwrap().remove(0)
+        probe(root, &[(path(at), known)], &Lists::default()).unwrap().remove(0)
     }
 
     #[test]
@@ -218,7 +264,8 @@ mod tests {
         let (home, root) = folder();
         std::fs::write(home.path().join("f"), b"abc").unwrap();
         let dir = root.enter().unwrap();
-        let mut probe = Probe { dirs: Dirs::new(&dir).unwrap(), home: dir.device(), buffer: Vec::new() };
+        let lists = Lists::default();
+        let mut probe = Probe { dirs: Dirs::new(&dir).unwrap(), home: dir.device(), buffer: Vec::new(), lists: &lists };
         let at = path(b"f");
         let parent = probe.dirs.parent(&at).unwrap();
         let before = stat_at(&*parent, c"f", dir.device()).unwrap();

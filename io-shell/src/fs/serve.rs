@@ -3,11 +3,13 @@
 use super::chunk::chunk_list;
 use super::door::{self, Step};
 use super::errors::is_gone;
+use super::lists::Lists;
 use super::root::Root;
 use super::stat::stat_fd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::fs::File;
+use std::sync::Arc;
 use sync_core::FetchError;
 use sync_core::index::StatKind;
 use sync_core::output::Source;
@@ -47,13 +49,18 @@ pub fn open_source(root: &Root, source: &Source) -> Result<File, FetchError> {
 ///
 /// # Errors
 /// As [`open_source`], and `Changed` when the file changed while it was read.
-pub fn source_list(root: &Root, source: &Source) -> Result<ChunkList, FetchError> {
-    let file = open_source(root, source)?;
-    let list = chunk_list(&file, source.expect.size);
+pub fn source_list(root: &Root, source: &Source, lists: &Lists) -> Result<Arc<ChunkList>, FetchError> {
+    let (file, size) = (open_source(root, source)?, source.expect.size);
+    if let Some(list) = lists.get(source.content, size) {
+        return Ok(list);
+    }
+    let list = chunk_list(&file, size, size);
     // The fingerprint settles it: a list of bytes that were never one version would be blamed on this device.
     let dir = root.enter().map_err(|_| FetchError::Busy)?;
     let stat = stat_fd(&file, dir.device()).map_err(|_| FetchError::Changed)?;
-    if stat == source.expect { list.map_err(|_| FetchError::Changed) } else { Err(FetchError::Changed) }
+    let list = list.ok().filter(|_| stat == source.expect).map(Arc::new).ok_or(FetchError::Changed)?;
+    lists.keep(source.content, size, list.clone());
+    Ok(list)
 }
 
 #[cfg(test)]
@@ -74,19 +81,21 @@ mod tests {
         let at = home.path().join("f");
         std::fs::write(&at, b"abc").unwrap();
         let path = RelPath::new(b"f").unwrap();
-        let Ok(Seen::File(expect, Some(content))) = probe(&root, &[(path.clone(), None)]).unwrap().remove(0) else {
+        let Ok(Seen::File(expect, Some(content))) =
+            probe(&root, &[(path.clone(), None)], &Lists::default()).unwrap().remove(0)
+        else {
             panic!()
         };
         let source = Source { folder, path, expect, content };
         let mut text = String::new();
         open_source(&root, &source).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "abc");
-        let list = source_list(&root, &source).unwrap();
+        let list = source_list(&root, &source, &Lists::default()).unwrap();
         assert_eq!(list.iter().collect::<Vec<_>>(), [(3, ContentId::of(b"abc").0)]);
 
         std::fs::write(&at, b"other").unwrap();
         assert_eq!(open_source(&root, &source).unwrap_err(), FetchError::Changed);
-        assert_eq!(source_list(&root, &source), Err(FetchError::Changed));
+        assert_eq!(source_list(&root, &source, &Lists::default()), Err(FetchError::Changed));
         std::fs::remove_file(&at).unwrap();
         assert_eq!(open_source(&root, &source).unwrap_err(), FetchError::Changed);
         std::os::unix::fs::symlink("/etc/passwd", &at).unwrap();

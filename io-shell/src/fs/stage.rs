@@ -11,10 +11,11 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
 use sync_core::index::{Stat, StatKind};
 use sync_core::input::CopyError;
 use sync_core::path::RelPath;
@@ -73,6 +74,50 @@ pub struct StageFile {
     content: ContentId,
     size: u64,
     file: File,
+    progress: Mutex<Progress>,
+}
+
+/// How far the hash of the whole has come while parts arrive: what is in the page cache need not be read back later.
+#[derive(Debug, Default)]
+struct Progress {
+    hasher: blake3::Hasher,
+    /// Bytes hashed.
+    hashed: u64,
+    /// Beyond that, written ranges by where they begin.
+    ahead: BTreeMap<u64, u64>,
+}
+
+impl Progress {
+    /// `bytes` are written at `offset` of `file`. Hashes what can be hashed now.
+    fn wrote(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = offset + bytes.len() as u64;
+        if offset < self.hashed {
+            // Something else was there when it was hashed: all of it is hashed again in the end.
+            *self = Self::default();
+        } else if offset == self.hashed {
+            self.hasher.update(bytes);
+            self.hashed = end;
+        } else {
+            self.ahead.insert(offset, end);
+        }
+        while let Some(next) = self.ahead.first_entry().filter(|next| *next.key() <= self.hashed) {
+            let end = next.remove();
+            self.read_up_to(file, end)?;
+        }
+        Ok(())
+    }
+
+    /// Hashes what `file` holds up to `end`.
+    fn read_up_to(&mut self, file: &File, end: u64) -> io::Result<()> {
+        let mut buffer = vec![0; COPY_BUFFER];
+        while self.hashed < end {
+            let len = usize::try_from(end - self.hashed).unwrap_or(usize::MAX).min(buffer.len());
+            file.read_exact_at(&mut buffer[..len], self.hashed)?;
+            self.hasher.update(&buffer[..len]);
+            self.hashed += len as u64;
+        }
+        Ok(())
+    }
 }
 
 impl StageFile {
@@ -96,7 +141,11 @@ impl StageFile {
             discard(&stage, &name);
             return Err(staged("allocate", content, errno));
         }
-        Ok(Self { content, size, file })
+        Ok(Self::new(content, size, file))
+    }
+
+    fn new(content: ContentId, size: u64, file: File) -> Self {
+        Self { content, size, file, progress: Mutex::default() }
     }
 
     /// Whether it is still in the staging area, or wherever it was moved.
@@ -113,16 +162,12 @@ impl StageFile {
         if end.is_none_or(|end| end > self.size) {
             return Err(staged("write beyond the end of", self.content, Errno::FBIG));
         }
+        let fail = |call| move |error: io::Error| staged(call, self.content, errno_of(&error));
+        // Held while it is written, so that what is hashed is what was written last.
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         door::pass(Step::Write).map_err(|errno| staged("write", self.content, errno))?;
-        self.file.write_all_at(bytes, offset).map_err(|e| staged("write", self.content, errno_of(&e)))
-    }
-
-    /// Reads back `bytes.len()` bytes from `offset`, to verify what an earlier run has written.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ItemError> {
-        self.file.read_exact_at(bytes, offset).map_err(|e| staged("read", self.content, errno_of(&e)))
+        self.file.write_all_at(bytes, offset).map_err(fail("write"))?;
+        progress.wrote(&self.file, offset, bytes).map_err(fail("read"))
     }
 }
 
@@ -136,25 +181,30 @@ pub fn seal(root: &Root, content: ContentId) -> Result<(), ItemError> {
     door::pass(Step::Sync).and(fd).and_then(fdatasync).map_err(|errno| staged("fdatasync", content, errno))
 }
 
-/// Reads a staged file back whole and makes it durable; whether it has the size and hash of its content. A missing file
-/// has not.
+/// Makes a staged file durable; whether it has the size and hash of its content. What was not hashed as it arrived is read
+/// back. A missing file has not.
 ///
 /// # Errors
 /// The disk's.
-pub fn finish(root: &Root, content: ContentId, size: u64) -> Result<bool, ItemError> {
-    let stage = open_stage(&root.enter()?)?;
+pub fn finish(root: &Root, content: ContentId, size: u64, open: Option<Arc<StageFile>>) -> Result<bool, ItemError> {
     let fail = |call, errno| staged(call, content, errno);
-    let mut file = match open_below(&stage, content.to_string().as_bytes(), OFlags::RDONLY) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT) => return Ok(false),
-        Err(errno) => return Err(fail("open", errno)),
+    let stage = open_stage(&root.enter()?)?;
+    let open = match open.filter(|open| open.is_linked()) {
+        Some(open) => open,
+        None => match open_below(&stage, content.to_string().as_bytes(), OFlags::RDONLY) {
+            Ok(fd) => Arc::new(StageFile::new(content, size, fd.into())),
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(fail("open", errno)),
+        },
     };
+    let file = &open.file;
     if file.metadata().map_err(|e| fail("fstat", errno_of(&e)))?.len() != size {
         return Ok(false);
     }
-    let hash = hash_reader(&mut file, size, &mut Vec::new()).map_err(|e| fail("read", errno_of(&e)))?;
-    door::pass(Step::Sync).and_then(|()| fdatasync(&file)).map_err(|errno| fail("fdatasync", errno))?;
-    Ok(hash == content)
+    let mut progress = open.progress.lock().unwrap_or_else(PoisonError::into_inner);
+    progress.read_up_to(file, size).map_err(|e| fail("read", errno_of(&e)))?;
+    door::pass(Step::Sync).and_then(|()| fdatasync(file)).map_err(|errno| fail("fdatasync", errno))?;
+    Ok(progress.hasher.finalize().as_bytes() == &content.0)
 }
 
 /// Stages a content from the file at `from` in `from_root`, sharing its blocks where the file system can.
@@ -316,7 +366,7 @@ fn staged(call: &str, content: ContentId, errno: Errno) -> ItemError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fs::probe;
+    use crate::fs::{Lists, probe};
     use std::path::PathBuf;
     use sync_core::FolderId;
     use sync_core::input::Seen;
@@ -333,7 +383,9 @@ mod tests {
 
     fn stat(root: &Root, path: &[u8]) -> (RelPath, Stat) {
         let path = RelPath::new(path).unwrap();
-        let Ok(Seen::File(stat, _)) = probe(root, &[(path.clone(), None)]).unwrap().remove(0) else { panic!() };
+        let Ok(Seen::File(stat, _)) = probe(root, &[(path.clone(), None)], &Lists::default()).unwrap().remove(0) else {
+            panic!()
+        };
         (path, stat)
     }
 
@@ -345,7 +397,7 @@ mod tests {
         assert!(!place(&root, content).exists());
         stage_small(&root, content, b"abc").unwrap();
         stage_small(&root, content, b"abc").unwrap();
-        assert_eq!(finish(&root, content, 3), Ok(true));
+        assert_eq!(finish(&root, content, 3, None), Ok(true));
     }
 
     #[test]
@@ -358,7 +410,7 @@ mod tests {
         std::fs::write(&held, b"edited").unwrap();
         stage_small(&root, content, b"abc").unwrap();
         assert_eq!(std::fs::read(&held).unwrap(), b"edited");
-        assert_eq!(finish(&root, content, 3), Ok(true));
+        assert_eq!(finish(&root, content, 3, None), Ok(true));
     }
 
     #[test]
@@ -371,26 +423,43 @@ mod tests {
         assert_eq!(place(&root, content).metadata().unwrap().len(), size);
         file.write(60_000, &bytes[60_000..]).unwrap();
         seal(&root, content).unwrap();
-        assert_eq!(finish(&root, content, size), Ok(false));
+        assert_eq!(finish(&root, content, size, None), Ok(false));
         drop(file);
         let file = StageFile::open(&root, content, size).unwrap();
         file.write(0, &bytes[..60_000]).unwrap();
-        let mut back = vec![0; 10];
-        file.read(60_000, &mut back).unwrap();
-        assert_eq!(back, bytes[60_000..60_010]);
-        assert_eq!(finish(&root, content, size), Ok(true));
+        assert_eq!(finish(&root, content, size, None), Ok(true));
         assert!(file.write(size - 1, b"xy").is_err(), "beyond the end");
         assert!(file.write(u64::MAX, b"x").is_err());
+    }
+
+    #[test]
+    fn what_is_hashed_on_the_way_is_what_is_there_in_the_end() {
+        let (_home, root) = folder();
+        let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i % 253) as u8).collect();
+        let (content, size) = (ContentId::of(&bytes), 100_000);
+        let file = Arc::new(StageFile::open(&root, content, size).unwrap());
+        let end = |file: &Arc<StageFile>| finish(&root, content, size, Some(file.clone()));
+        for part in [30_000..60_000, 60_000..80_000, 0..30_000, 80_000..100_000] {
+            file.write(part.start as u64, &bytes[part]).unwrap();
+        }
+        assert_eq!(file.progress.lock().unwrap().hashed, size, "nothing is left to be read back");
+        assert_eq!(end(&file), Ok(true));
+        file.write(10, b"other").unwrap();
+        assert_eq!(end(&file), Ok(false), "written over after it was hashed");
+        file.write(10, &bytes[10..15]).unwrap();
+        assert_eq!(end(&file), Ok(true));
+        unstage(&root, content).unwrap();
+        assert_eq!(end(&file), Ok(false), "what is open is not there any more");
     }
 
     #[test]
     fn a_staged_file_that_is_missing_or_short_is_not_finished() {
         let (_home, root) = folder();
         let content = ContentId::of(b"abc");
-        assert_eq!(finish(&root, content, 3), Ok(false));
+        assert_eq!(finish(&root, content, 3, None), Ok(false));
         assert!(seal(&root, content).is_err());
         std::fs::write(place(&root, content), b"ab").unwrap();
-        assert_eq!(finish(&root, content, 3), Ok(false));
+        assert_eq!(finish(&root, content, 3, None), Ok(false));
         unstage(&root, content).unwrap();
         unstage(&root, content).unwrap();
         assert!(!place(&root, content).exists());
@@ -405,10 +474,10 @@ mod tests {
         let other = ContentId::of(b"other");
         assert_eq!(copy(&root, other, &root, &path, expect), Err(CopyError::Source));
         assert_eq!(copy(&root, content, &root, &path, expect), Ok(()));
-        assert_eq!(finish(&root, content, 3), Ok(true));
+        assert_eq!(finish(&root, content, 3, None), Ok(true));
         std::fs::write(home.path().join("f"), b"abcd").unwrap();
         assert_eq!(copy(&root, content, &root, &path, expect), Err(CopyError::Source));
-        assert_eq!(finish(&root, content, 3), Ok(true), "what was staged stays");
+        assert_eq!(finish(&root, content, 3, None), Ok(true), "what was staged stays");
         std::fs::remove_file(home.path().join("f")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", home.path().join("f")).unwrap();
         assert_eq!(copy(&root, content, &root, &path, expect), Err(CopyError::Source));

@@ -324,7 +324,7 @@ fn names(fd: &OwnedFd) -> Result<Vec<String>, Errno> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fs::{apply, finish, probe};
+    use crate::fs::{Lists, apply, finish, probe};
     use std::path::{Path, PathBuf};
     use sync_core::FolderId;
     use sync_core::input::{Done, Seen};
@@ -335,7 +335,9 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         std::fs::write(root.path().join(std::ffi::OsStr::from_bytes(path)), bytes).unwrap();
         let path = RelPath::new(path).unwrap();
-        let Ok(Seen::File(stat, _)) = probe(root, &[(path.clone(), None)]).unwrap().remove(0) else { panic!() };
+        let Ok(Seen::File(stat, _)) = probe(root, &[(path.clone(), None)], &Lists::default()).unwrap().remove(0) else {
+            panic!()
+        };
         let op = Op { path, expect: Some(stat), make: Make::Absent };
         assert_eq!(apply(root, &[op], WallTime(at)), Ok(vec![Done::Made(None)]));
         let place = list_trash(root).unwrap().into_iter().rfind(|t| t.at == WallTime(at)).unwrap().place;
@@ -381,10 +383,10 @@ mod tests {
         trash(&root, b"b", b"two", 2);
         let wanted = [b"two", b"tri"].map(|bytes| (ContentId::of(bytes), 3));
         assert_eq!(salvage(&root, &wanted), Ok(vec![ContentId::of(b"two")]));
-        assert_eq!(finish(&root, ContentId::of(b"two"), 3), Ok(true));
+        assert_eq!(finish(&root, ContentId::of(b"two"), 3, None), Ok(true));
         assert_eq!(salvage(&root, &wanted), Ok(vec![ContentId::of(b"two")]), "and again");
         assert_eq!(list_trash(&root).unwrap().len(), 2);
-        assert_eq!(finish(&root, ContentId::of(b"one"), 3), Ok(false), "nobody asked for it");
+        assert_eq!(finish(&root, ContentId::of(b"one"), 3, None), Ok(false), "nobody asked for it");
     }
 
     #[test]

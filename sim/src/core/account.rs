@@ -15,6 +15,8 @@ pub(super) enum Heard {
     Applied,
     Sealed(EffectId, bool),
     Fetched(EffectId, u32, bool),
+    /// Which chunks another file held.
+    Reused(EffectId, Option<Bits>),
     /// Which small files of a request came.
     Whole(EffectId, Vec<bool>),
     LinkDown(LinkId),
@@ -30,6 +32,7 @@ impl Heard {
                 let is_wrong = *error == Some(FetchFailure::Peer(FetchError::BadHash));
                 Some(Self::Fetched(*fetch, *chunks, is_wrong))
             }
+            Input::Reused { reuse, outcome } => Some(Self::Reused(*reuse, outcome.clone().ok())),
             Input::BatchFetched { fetch, outcomes } => {
                 Some(Self::Whole(*fetch, outcomes.iter().map(Result::is_ok).collect()))
             }
@@ -52,6 +55,7 @@ impl World {
                     Heard::Applied => {}
                     Heard::Sealed(seal, is_good) => sealed.extend(kept.sealed(*seal, *is_good)),
                     Heard::Fetched(fetch, count, is_wrong) => kept.fetched(*fetch, *count, *is_wrong),
+                    Heard::Reused(reuse, found) => kept.reused(*reuse, found.as_ref()),
                     Heard::Whole(fetch, came) => kept.fetched_whole(*fetch, came),
                     Heard::LinkDown(link) => kept.link_down(*link),
                 }
@@ -67,6 +71,7 @@ impl World {
             Output::OpenFolder { staged, .. } => self.hosts[host].kept.swept(staged),
             Output::Unstage { content, .. } => self.hosts[host].kept.dropped(*content),
             Output::Seal { seal, content, .. } => self.hosts[host].kept.seals(*seal, *content),
+            Output::Reuse { reuse, content, chunks, .. } => self.hosts[host].kept.reuses(*reuse, *content, chunks),
             Output::Copy { content, .. } => self.hosts[host].kept.begun_anew(*content),
             Output::Salvage { contents, .. } => {
                 let kept = &mut self.hosts[host].kept;

@@ -9,9 +9,9 @@ use std::ops::Range;
 use std::rc::Rc;
 use sync_core::index::{Stat, StatKind};
 use sync_core::input::{Done, Seen};
-use sync_core::output::{Make, Op};
+use sync_core::output::{Make, Op, Source};
 use sync_core::proving::{Mutant, is_mutant};
-use sync_core::transfer::ChunkList;
+use sync_core::transfer::{Bits, ChunkList};
 use sync_core::{ContentId, DirPath, ItemError, ItemErrorKind, Name, RelPath};
 
 /// What an entry is.
@@ -326,6 +326,36 @@ impl Disk {
         Some(self.stage_whole(content, bytes))
     }
 
+    /// Stages the chunks of a content that another file holds, but for those that are `kept`. None if that file is not what
+    /// it was.
+    pub fn reuse(
+        &mut self,
+        content: ContentId,
+        chunks: &ChunkList,
+        kept: &Bits,
+        basis: &Source,
+    ) -> Option<Result<Bits, ItemError>> {
+        let held = self.read(&basis.path, &basis.expect)?;
+        let mut places = BTreeMap::new();
+        let mut at = 0;
+        for (len, hash) in chunk_for(&held, chunks.bytes()).iter() {
+            places.insert(hash, at..at + len as usize);
+            at += len as usize;
+        }
+        let (mut found, mut at) = (Bits::new(chunks.len()), 0);
+        for (i, (len, hash)) in chunks.iter().enumerate() {
+            let place = places.get(&hash).filter(|place| !kept.get(i) && place.len() == len as usize);
+            if let Some(place) = place {
+                if let Err(error) = self.stage_part(content, chunks.bytes(), at, &held[place.clone()]) {
+                    return Some(Err(error));
+                }
+                found.set(i);
+            }
+            at += u64::from(len);
+        }
+        Some(Ok(found))
+    }
+
     /// Stages what the trash holds of `contents`. Returns which those are.
     pub fn salvage(&mut self, contents: &[(ContentId, u64)]) -> Result<Vec<ContentId>, ItemError> {
         self.may_stage()?;
@@ -483,8 +513,13 @@ pub fn content_of(entry: &Entry) -> Option<ContentId> {
 
 /// The chunks of a file: lengths follow from the bytes, so that equal bytes have equal lists.
 pub fn chunk(bytes: &[u8]) -> ChunkList {
+    chunk_for(bytes, bytes.len() as u64)
+}
+
+/// The chunks of a file, of the sizes that one of `size` bytes has.
+fn chunk_for(bytes: &[u8], size: u64) -> ChunkList {
     let mut list = ChunkList::default();
-    let step = (bytes.len() / 12).max(3);
+    let step = (usize::try_from(size).unwrap_or(usize::MAX) / 12).max(3);
     let mut at = 0;
     while at < bytes.len() {
         let len = (step / 2 + 1 + usize::from(bytes[at]) % step).min(bytes.len() - at);

@@ -507,6 +507,9 @@ impl World {
             Output::Copy { copy, content, from, expect, .. } => {
                 self.begin_job(host, Job::Copy { copy, content, from, expect });
             }
+            Output::Reuse { reuse, content, chunks, kept, basis, .. } => {
+                self.begin_job(host, Job::Reuse { reuse, content, chunks, kept, basis });
+            }
             Output::Salvage { salvage, contents, .. } => self.begin_job(host, Job::Salvage { salvage, contents }),
             Output::Seal { seal, content, .. } => {
                 self.begin_job(host, Job::Seal { seal, content });

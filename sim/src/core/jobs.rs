@@ -6,7 +6,8 @@ use crate::outcome::Invariant;
 use sync_core::id::{AskId, EffectId};
 use sync_core::index::Stat;
 use sync_core::input::{CopyError, Done, Seen};
-use sync_core::output::{Op, Serve};
+use sync_core::output::{Op, Serve, Source};
+use sync_core::transfer::{Bits, ChunkList};
 use sync_core::{ContentId, DirPath, Input, ItemError, ItemErrorKind, RelPath};
 
 /// An effect under way.
@@ -16,6 +17,7 @@ pub(super) enum Job {
     Probe { probe: EffectId, paths: Vec<(RelPath, Option<Stat>)>, answers: Vec<Result<Seen, ItemError>>, lost: bool },
     Apply { apply: EffectId, ops: Vec<Op>, done: Vec<Done>, undo: Vec<(RelPath, Option<Entry>)> },
     Copy { copy: EffectId, content: ContentId, from: RelPath, expect: Stat },
+    Reuse { reuse: EffectId, content: ContentId, chunks: ChunkList, kept: Bits, basis: Source },
     Salvage { salvage: EffectId, contents: Vec<(ContentId, u64)> },
     Seal { seal: EffectId, content: ContentId },
     Finish { finish: EffectId, content: ContentId, size: u64 },
@@ -52,6 +54,14 @@ impl World {
                     self.hosts[host].kept.replaced(content);
                 }
                 self.complete_job(host, Input::Copied { copy, outcome })
+            }
+            Job::Reuse { reuse, content, chunks, kept, basis } => {
+                let outcome = match self.hosts[host].disk.reuse(content, &chunks, &kept, &basis) {
+                    None => Err(CopyError::Source),
+                    Some(outcome) => outcome.map_err(CopyError::Disk),
+                };
+                outcome.iter().flat_map(Bits::iter).for_each(|_| self.one_more_part(host));
+                self.complete_job(host, Input::Reused { reuse, outcome })
             }
             Job::Salvage { salvage, contents } => {
                 let outcome = self.hosts[host].disk.salvage(&contents);

@@ -393,8 +393,8 @@ impl World {
     #[allow(clippy::wildcard_enum_match_arm)] // Only fetches come here.
     pub(super) fn fetch(&mut self, host: usize, output: Output) {
         let (fetch, link, message, want) = match output {
-            Output::FetchList { fetch, link, folder, content, size } => {
-                let want = Message::ListWant(ListWant { folder, content, scheme: SCHEME });
+            Output::FetchList { fetch, link, folder, content, size, basis: _ } => {
+                let want = Message::ListWant(ListWant { folder, content, scheme: SCHEME, known: None });
                 (fetch, link, want, FetchKind::List(content, size))
             }
             Output::FetchBatch { fetch, link, folder, items } => {
@@ -458,7 +458,7 @@ impl World {
     pub(super) fn serve(&mut self, host: usize, ask: AskId, answer: Serve) {
         let mut payload = match answer {
             Serve::Refuse(error) => Payload::Refused(error),
-            Serve::List(source) => match self.read(host, &source) {
+            Serve::List(source, _) => match self.read(host, &source) {
                 Some(bytes) => Payload::List(chunk(&bytes)),
                 None => Payload::Refused(FetchError::Changed),
             },

@@ -144,9 +144,25 @@ impl User {
     }
 
     fn save(&mut self, target: Option<RelPath>, desk: &mut Desk<'_>) -> Vec<RelPath> {
-        let bytes = self.fresh_bytes();
+        let fresh = self.fresh_bytes();
+        let Some(path) = self.place(target, desk.disk) else { return Vec::new() };
+        let bytes = self.edited(&path, fresh, desk);
         self.saved.push(Rc::clone(&bytes));
-        self.save_bytes(target, bytes, desk)
+        self.save_at(path, bytes, desk)
+    }
+
+    /// What is saved over a large file is often that file with a part overwritten or inserted.
+    fn edited(&self, path: &RelPath, fresh: Rc<Vec<u8>>, desk: &Desk<'_>) -> Rc<Vec<u8>> {
+        // Of dice of its own: all else is as it would be.
+        let mut dice = self.dice.clone();
+        let Some(Node::File(held)) = desk.disk.get(path).map(|entry| &entry.node) else { return fresh };
+        if held.len() < 2_000 || fresh.is_empty() || dice.percent(40) {
+            return fresh;
+        }
+        let part = &fresh[..fresh.len().min(40)];
+        let at = dice.index(held.len() - part.len());
+        let after = if dice.percent(50) { at } else { at + part.len() };
+        Rc::new([&held[..at], part, &held[after..]].concat())
     }
 
     fn save_again(&mut self, target: Option<RelPath>, desk: &mut Desk<'_>) -> Vec<RelPath> {
@@ -157,7 +173,13 @@ impl User {
     }
 
     fn save_bytes(&mut self, target: Option<RelPath>, bytes: Rc<Vec<u8>>, desk: &mut Desk<'_>) -> Vec<RelPath> {
-        let Some(path) = self.place(target, desk.disk) else { return Vec::new() };
+        match self.place(target, desk.disk) {
+            Some(path) => self.save_at(path, bytes, desk),
+            None => Vec::new(),
+        }
+    }
+
+    fn save_at(&mut self, path: RelPath, bytes: Rc<Vec<u8>>, desk: &mut Desk<'_>) -> Vec<RelPath> {
         desk.oracle.wrote(ContentId::of(&bytes));
         self.gone(&path, desk);
         let fresh = MODES[self.dice.index(2)];

@@ -165,6 +165,11 @@ impl Host {
                 let outcome = outcome.map_or(Err(CopyError::Source), |done| done.map_err(CopyError::Disk));
                 vec![Input::Copied { copy: *copy, outcome }]
             }
+            Output::Reuse { reuse, content, chunks, kept, basis, .. } => {
+                let outcome = self.disk.reuse(*content, chunks, kept, basis);
+                let outcome = outcome.map_or(Err(CopyError::Source), |found| found.map_err(CopyError::Disk));
+                vec![Input::Reused { reuse: *reuse, outcome }]
+            }
             Output::Salvage { salvage, contents, .. } => {
                 vec![Input::Salvaged { salvage: *salvage, outcome: self.disk.salvage(contents) }]
             }
@@ -218,7 +223,7 @@ impl Host {
         let read = |source: &Source| self.disk.read(&source.path, &source.expect).ok_or(FetchError::Changed);
         match answer {
             Serve::Refuse(error) => Payload::Refused(*error),
-            Serve::List(source) => read(source).map_or_else(Payload::Refused, |bytes| Payload::List(chunk(&bytes))),
+            Serve::List(source, _) => read(source).map_or_else(Payload::Refused, |bytes| Payload::List(chunk(&bytes))),
             Serve::Ranges(ranges) => {
                 let part = |(source, range): &(Result<Source, FetchError>, Range<u64>)| {
                     let bytes = read(source.as_ref().map_err(|e| *e)?)?;
@@ -303,9 +308,10 @@ fn item(payload: &Payload, at: usize) -> Result<Vec<u8>, FetchFailure> {
 #[allow(clippy::wildcard_enum_match_arm)] // Only fetches ask for something.
 pub(super) fn request_of(fetch: &Output) -> Option<(LinkId, Vec<u8>)> {
     let (link, message) = match fetch {
-        Output::FetchList { link, folder, content, .. } => {
-            (link, Message::ListWant(ListWant { folder: *folder, content: *content, scheme: SCHEME }))
-        }
+        Output::FetchList { link, folder, content, .. } => (
+            link,
+            Message::ListWant(ListWant { folder: *folder, content: *content, scheme: SCHEME, known: None }),
+        ),
         Output::FetchBatch { link, folder, items, .. } => {
             let items = items.iter().map(|(content, len)| WantItem { content: *content, offset: 0, len: *len });
             (link, Message::Want(Want { folder: *folder, items: items.collect() }))

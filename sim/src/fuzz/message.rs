@@ -1,11 +1,11 @@
 //! Messages that could be meant: of folders, devices, actors and paths that the node knows, so that they get far.
 
 use arbitrary::{Result, Unstructured};
-use sync_core::id::{Actor, PublicKey};
+use sync_core::id::{Actor, PageId, PublicKey};
 use sync_core::index::{Body, Dot, Key, Member, MemberState, PolicyChoice, Row, Value, Vector};
 use sync_core::transfer::SCHEME;
 use sync_core::wire::{
-    Caught, Flow, FolderOffer, Have, Hello, ListWant, MAX_WANT_ITEMS, Message, PROTOCOL_VERSION, Rows, SyncStart, Want,
+    Caught, Flow, FolderOffer, Have, Hello, KnownPages, ListWant, MAX_WANT_ITEMS, Message, PROTOCOL_VERSION, Rows, SyncStart, Want,
     WantItem, WireRow,
 };
 use sync_core::{ContentId, DeviceId, FolderId, RelPath, WallTime};
@@ -215,6 +215,7 @@ impl Cast {
             return Ok(Message::Want(self.want(u)?));
         }
         let (folder, content) = (self.folder(u)?, Self::content(u)?.0);
-        Ok(Message::ListWant(ListWant { folder, content, scheme: SCHEME ^ (u.arbitrary::<u8>()? >> 7) }))
+        let known = u.arbitrary::<Option<[u8; 16]>>()?.map(|page| KnownPages(vec![PageId(page); 2]));
+        Ok(Message::ListWant(ListWant { folder, content, scheme: SCHEME ^ (u.arbitrary::<u8>()? >> 7), known }))
     }
 }

@@ -11,7 +11,7 @@ use sync_core::id::{AskId, EffectId, LinkId, PublicKey, RequestId};
 use sync_core::index::{Index, PolicyChoice};
 use sync_core::input::{CopyError, Done, FetchFailure, Hint, Lane, LinkStats};
 use sync_core::output::{Serve, Source};
-use sync_core::transfer::ChunkList;
+use sync_core::transfer::{Bits, ChunkList};
 use sync_core::wire::{MAX_CONTROL_FRAME, MAX_INDEX_FRAME, Message, decode, encode};
 use sync_core::{
     CloseCode, Command, ContentId, DeviceId, DirPath, FetchError, FolderId, Input, ItemError, ItemErrorKind, Output,
@@ -155,6 +155,7 @@ impl Stage {
             | Output::Probe { .. }
             | Output::Apply { .. }
             | Output::Copy { .. }
+            | Output::Reuse { .. }
             | Output::Salvage { .. }
             | Output::FetchList { .. }
             | Output::FetchBatch { .. }
@@ -168,7 +169,7 @@ impl Stage {
     fn check_answer(&mut self, answer: &Serve) {
         let sources: Vec<(Source, u64)> = match answer {
             Serve::Refuse(_) => Vec::new(),
-            Serve::List(source) => vec![(source.clone(), 0)],
+            Serve::List(source, _) => vec![(source.clone(), 0)],
             Serve::Ranges(ranges) => ranges.iter().filter_map(|(s, r)| Some((s.clone().ok()?, r.end))).collect(),
         };
         if self.host.index.begin().is_err() {
@@ -519,6 +520,7 @@ impl Stage {
                 Input::Applied { apply: *apply, outcome: Ok(vec![u.choose(&each)?.clone(); ops.len()]) }
             }
             Output::Copy { copy, .. } => Input::Copied { copy: *copy, outcome: Err(CopyError::Disk(trouble)) },
+            Output::Reuse { reuse, .. } => Input::Reused { reuse: *reuse, outcome: Err(CopyError::Source) },
             Output::Salvage { salvage, .. } => Input::Salvaged { salvage: *salvage, outcome: Err(trouble) },
             Output::Seal { seal, .. } => Input::Sealed { seal: *seal, outcome: Err(trouble) },
             Output::Finish { finish, .. } => Input::Finished { finish: *finish, outcome: Ok(false) },
@@ -540,7 +542,7 @@ impl Stage {
         let id = EffectId(u64::MAX - u64::from(u.arbitrary::<u8>()?));
         let many = u.int_in_range(0..=2_usize)?;
         let refused = || FetchFailure::Peer(FetchError::Refused);
-        let input = match u.int_in_range(0..=12_u8)? {
+        let input = match u.int_in_range(0..=13_u8)? {
             0 => Input::DialFailed { dial: id, reason: "no answer".into() },
             1 => Input::Listed { scan: id, dir: DirPath::ROOT, after: None, entries: Vec::new(), last: true },
             2 => Input::Scanned { scan: id, outcome: Ok(()) },
@@ -552,6 +554,7 @@ impl Stage {
             8 => Input::BatchFetched { fetch: id, outcomes: vec![Err(refused()); many] },
             9 => Input::RangeFetched { fetch: id, chunks: 1, error: Some(refused()) },
             10 => Input::Sealed { seal: id, outcome: Ok(()) },
+            13 => Input::Reused { reuse: id, outcome: Ok(Bits::new(many)) },
             11 => Input::Finished { finish: id, outcome: Ok(true) },
             _ => Input::Answered { ask: AskId(id.0), bytes: 1 },
         };

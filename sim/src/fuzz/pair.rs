@@ -191,6 +191,7 @@ impl Pair {
             | Output::Probe { .. }
             | Output::Apply { .. }
             | Output::Copy { .. }
+            | Output::Reuse { .. }
             | Output::Salvage { .. }
             | Output::Seal { .. }
             | Output::Finish { .. } => self.jobs.push_back((host, output)),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use sync_core::ContentId;
 use sync_core::id::{EffectId, LinkId};
-use sync_core::transfer::ChunkList;
+use sync_core::transfer::{Bits, ChunkList};
 
 type Ranges = Vec<Range<u64>>;
 
@@ -34,6 +34,8 @@ pub struct Kept {
     written: BTreeMap<ContentId, Ranges>,
     /// Being made durable.
     sealing: BTreeMap<EffectId, (ContentId, Ranges)>,
+    /// Sought in other files of the device.
+    reusing: BTreeMap<EffectId, (ContentId, ChunkList)>,
     /// Small files asked for whole, by request; none where what comes of it counts for nothing.
     batches: BTreeMap<EffectId, (LinkId, Vec<Option<ContentId>>)>,
     /// Small files that came whole and wait to be put in place.
@@ -65,6 +67,23 @@ impl Kept {
         }
         if is_wrong {
             self.doubted(asked.content);
+        }
+    }
+
+    /// Chunks of a content are sought in another file.
+    pub fn reuses(&mut self, reuse: EffectId, content: ContentId, chunks: &ChunkList) {
+        self.reusing.insert(reuse, (content, chunks.clone()));
+    }
+
+    /// The node has heard which of them that file held: they are written, unless that counts for nothing.
+    pub fn reused(&mut self, reuse: EffectId, found: Option<&Bits>) {
+        let (Some((content, chunks)), Some(found)) = (self.reusing.remove(&reuse), found) else { return };
+        let mut at = 0;
+        for (i, (len, _)) in chunks.iter().enumerate() {
+            if found.get(i) {
+                self.written.entry(content).or_default().push(at..at + u64::from(len));
+            }
+            at += u64::from(len);
         }
     }
 
@@ -151,6 +170,7 @@ impl Kept {
         self.written.remove(&content);
         self.sealed.remove(&content);
         self.sealing.retain(|_, (c, _)| *c != content);
+        self.reusing.retain(|_, (c, _)| *c != content);
     }
 
     /// A chunk did not match: the list may be wrong, and then what is under way is of no account. What counts as kept by it
@@ -179,6 +199,7 @@ impl Kept {
     /// The process died: what the index did not hear of, nobody knows.
     pub fn died(&mut self) {
         self.asked.clear();
+        self.reusing.clear();
         self.batches.clear();
         self.whole.clear();
         self.written.clear();

@@ -4,14 +4,14 @@ use super::Folder;
 use crate::context::{Context, Effect, Fetch, Fetching};
 use crate::error::{FetchError, ItemError};
 use crate::id::{ContentId, DeviceId};
-use crate::index::{Index, MAX_MISSES, MemberState};
+use crate::index::{Body, Index, MAX_MISSES, MemberState};
 use crate::input::{CopyError, FetchFailure};
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, Source};
 use crate::path::RelPath;
 use crate::plan::Wanted;
 use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::time::Instant;
-use crate::transfer::{Action, Attempt, ChunkList, Slot, Verdict};
+use crate::transfer::{Action, Attempt, Bits, ChunkList, Slot, Verdict};
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::ops::Range;
 use core::time::Duration;
@@ -56,7 +56,64 @@ impl Folder {
         if resumes || !self.copy_locally(content, cx, index)? {
             self.transfers.enqueue(content, cx.config.limits.small_bytes);
         }
+        if resumes {
+            self.reuse_locally(content, cx, index)?;
+        }
         Ok(false)
+    }
+
+    /// The file of this device that is most likely to hold chunks of `content`: the version that it is to take the place
+    /// of.
+    fn basis<I: Index>(&self, content: ContentId, index: &mut I) -> Result<Option<Source>, I::Error> {
+        let paths = self.transfers.get(content).into_iter().flat_map(|t| &t.paths);
+        for path in paths.filter(|path| !self.locks.contains(*path)) {
+            if let Some(base) = index.base(self.id(), path)?
+                && let Body::File { content, .. } = base.body
+            {
+                return Ok(Some(Source { folder: self.id(), path: path.clone(), expect: base.stat, content }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes from this device what it has of a content whose chunks are known. Until that has ended nobody is asked.
+    fn reuse_locally<I: Index>(&mut self, content: ContentId, cx: &mut Context, index: &mut I) -> Result<(), I::Error> {
+        let Some(basis) = self.basis(content, index)? else { return Ok(()) };
+        let Some(ranges) = self.transfers.ranges_mut(content).filter(|ranges| !ranges.is_complete()) else {
+            return Ok(());
+        };
+        let (chunks, kept) = (ranges.list.clone(), ranges.written().clone());
+        self.transfers.set_busy(content, "reusing");
+        let folder = self.id();
+        let reuse = cx.start(Effect::Reuse(folder, self.transfers.attempt(content), basis.path.clone()));
+        cx.emit(Output::Reuse { reuse, folder, content, chunks, kept, basis });
+        Ok(())
+    }
+
+    /// A file of this device was searched for chunks.
+    pub(crate) fn reused(
+        &mut self,
+        attempt: Attempt,
+        basis: RelPath,
+        outcome: Result<Bits, CopyError>,
+        cx: &mut Context,
+    ) {
+        let Some(content) = self.current(attempt) else { return };
+        self.transfers.enqueue(content, cx.config.limits.small_bytes);
+        match outcome {
+            Ok(found) => {
+                let bytes = self.transfers.ranges_mut(content).map_or(0, |ranges| ranges.reused(&found, cx.now()));
+                if bytes > 0 {
+                    sometimes(Point::ChunksReused);
+                }
+                cx.counters.copied_bytes = cx.counters.copied_bytes.saturating_add(bytes);
+            }
+            Err(CopyError::Source) => {
+                sometimes(Point::BasisChanged);
+                self.suspects.entry(basis).or_insert(false);
+            }
+            Err(CopyError::Disk(error)) => self.disk_failed(content, &error, cx),
+        }
     }
 
     /// Starts a copy from a file of this device, if one holds the content.
@@ -82,11 +139,16 @@ impl Folder {
     }
 
     /// Asks for what can be asked for. Every slot is charged with what it is asked.
-    pub(super) fn fetch_step(&mut self, slots: &mut [Slot], cx: &mut Context) {
+    pub(super) fn fetch_step<I: Index>(
+        &mut self,
+        slots: &mut [Slot],
+        cx: &mut Context,
+        index: &mut I,
+    ) -> Result<(), I::Error> {
         let lonely_since = self.lonely_since.unwrap_or_else(|| cx.now());
         self.lonely_since = slots.is_empty().then_some(lonely_since);
         if self.state.paused || self.root_error.is_some() {
-            return;
+            return Ok(());
         }
         self.salvage_step(cx);
         let limits = cx.config.limits.clone();
@@ -103,8 +165,9 @@ impl Folder {
                 }
                 Action::List { slot, content, size } => {
                     let what = Fetching::List(self.transfers.attempt(content));
+                    let basis = self.basis(content, index)?;
                     let (link, fetch) = self.ask(&mut slots[slot], ChunkList::max_len(size), what, cx);
-                    cx.emit(Output::FetchList { fetch, link, folder, content, size });
+                    cx.emit(Output::FetchList { fetch, link, folder, content, size, basis });
                 }
                 Action::Batch { slot, items } => {
                     let bytes = items.iter().map(|(_, size)| size).sum();
@@ -119,6 +182,7 @@ impl Folder {
                 }
             }
         }
+        Ok(())
     }
 
     /// Looks into the trash for what some device turned out to lack: where people take versions away on several devices
@@ -350,6 +414,7 @@ impl Folder {
                 if let Some(record) = self.transfers.listed(content, list, device) {
                     index.put_staged(self.id(), &record)?;
                     self.staged.insert(content, record);
+                    self.reuse_locally(content, cx, index)?;
                 }
             }
             Err(FetchFailure::Peer(error)) => {

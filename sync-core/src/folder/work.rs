@@ -20,7 +20,7 @@ impl Folder {
         self.look(cx, index)?;
         self.end_first_scan();
         self.plan_step(cx, index)?;
-        self.fetch_step(slots, cx);
+        self.fetch_step(slots, cx, index)?;
         if self.misses_no_more(cx) {
             self.face_loss(cx, index)?;
         }

@@ -40,7 +40,7 @@ impl Node {
                 return self.misbehaved(link, "a request of too many items", index);
             }
             Message::Want(want) => self.ranges(device, &want, index)?,
-            Message::ListWant(want) => self.list(device, &want, index)?,
+            Message::ListWant(want) => self.list(device, want, index)?,
             other => {
                 return self.misbehaved(link, &format!("{} is out of place on the data lane", other.name()), index);
             }
@@ -83,12 +83,12 @@ impl Node {
         Ok(Serve::Ranges(out))
     }
 
-    fn list<I: Index>(&self, device: DeviceId, want: &ListWant, index: &mut I) -> Result<Serve, I::Error> {
+    fn list<I: Index>(&self, device: DeviceId, want: ListWant, index: &mut I) -> Result<Serve, I::Error> {
         if !self.serves(want.folder, device) || want.scheme != SCHEME {
             return Ok(Serve::Refuse(FetchError::Refused));
         }
         let source = self.source(want.folder, want.content, index)?;
-        Ok(source.map_or(Serve::Refuse(FetchError::NotFound), Serve::List))
+        Ok(source.map_or(Serve::Refuse(FetchError::NotFound), |source| Serve::List(source, want.known.map_or_else(Vec::new, |known| known.0))))
     }
 
     fn serves(&self, folder: FolderId, device: DeviceId) -> bool {

@@ -1,12 +1,18 @@
 //! The chunks of a content: what makes every range of it verifiable on its own.
 
 use crate::error::FetchError;
+use crate::id::PageId;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
 /// The chunking scheme: FastCDC 2020 (Xia et al.) with the table of the `fastcdc` crate and the sizes of
 /// [`scheme_sizes`].
 pub const SCHEME: u8 = 1;
+
+/// A page ends with a chunk the lowest ten bits of whose hash are zero, so that lists which share a run of chunks share pages.
+const PAGE_MASK: u32 = 0x3ff;
+/// Fewest and most chunks of a page but the last.
+const PAGE_CHUNKS: (usize, usize) = (256, 4_096);
 
 /// Smallest, average and largest chunk in bytes for a file of `size` bytes, so that lists stay short.
 pub fn scheme_sizes(size: u64) -> (u32, u32, u32) {
@@ -111,6 +117,33 @@ impl ChunkList {
     /// The chunks of `range`.
     pub fn slice(&self, range: core::ops::Range<usize>) -> Self {
         Self { entries: self.entries[range.start * Self::ENTRY..range.end * Self::ENTRY].into() }
+    }
+
+    /// The pages of the list, as ranges of chunks: about a thousand each, cut by content, so that an edit changes one or two.
+    pub fn pages(&self) -> Vec<core::ops::Range<usize>> {
+        let (mut pages, mut start) = (Vec::new(), 0);
+        for (i, (_, hash)) in self.iter().enumerate() {
+            let ends = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]) & PAGE_MASK == 0;
+            let len = i + 1 - start;
+            if len >= PAGE_CHUNKS.1 || ends && len >= PAGE_CHUNKS.0 || i + 1 == self.len() {
+                pages.push(start..i + 1);
+                start = i + 1;
+            }
+        }
+        pages
+    }
+
+    /// What identifies the page that consists of the chunks of `range`.
+    pub fn page_id(&self, range: core::ops::Range<usize>) -> PageId {
+        let hash = blake3::hash(&self.entries[range.start * Self::ENTRY..range.end * Self::ENTRY]);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        PageId(id)
+    }
+
+    /// Adds the chunks of another list at the end.
+    pub fn append(&mut self, other: &Self) {
+        self.entries.extend_from_slice(&other.entries);
     }
 
     /// Bytes of all chunks together.

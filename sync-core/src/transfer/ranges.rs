@@ -27,6 +27,8 @@ pub struct Ranges {
     /// Bytes asked for, and of those the durable ones: the difference is what a crash costs.
     asked_bytes: u64,
     sealed_bytes: u64,
+    /// Bytes found on this device that are not durable yet: a crash costs nobody anything for them.
+    reused_bytes: u64,
     unsealed_bytes: u64,
     unsealed_since: Option<Instant>,
     /// No chunk before this one is missing.
@@ -53,6 +55,7 @@ impl Ranges {
             asked_bytes: resumed_bytes,
             sealed_bytes: resumed_bytes,
             total_bytes: list.bytes(),
+            reused_bytes: 0,
             unsealed_bytes: 0,
             unsealed_since: None,
             frontier: 0,
@@ -64,7 +67,7 @@ impl Ranges {
     /// The next run of missing chunks, of at most `max_bytes` or one chunk, and its offset in bytes. They count as
     /// asked for from now on. None while a crash would cost `max_exposed` bytes.
     pub fn ask(&mut self, max_bytes: u64, max_exposed: u64) -> Option<(Range<usize>, u64)> {
-        if self.asked_bytes - self.sealed_bytes >= max_exposed {
+        if self.asked_bytes - self.sealed_bytes - self.reused_bytes >= max_exposed {
             sometimes(Point::ExposureReached);
             return None;
         }
@@ -118,12 +121,35 @@ impl Ranges {
             sometimes(Point::RangeCutShort);
             self.frontier = self.frontier.min(split);
         }
+        self.wrote(bytes, now);
+        bytes
+    }
+
+    /// Chunks that another file of this device holds are written. Returns their bytes.
+    pub fn reused(&mut self, found: &Bits, now: Instant) -> u64 {
+        let mut bytes = 0;
+        for i in found.iter().filter(|i| *i < self.list.len() && !self.asked.get(*i)).collect::<Vec<_>>() {
+            self.asked.set(i);
+            self.written.set(i);
+            bytes += self.list.chunk_len(i);
+        }
+        self.asked_bytes += bytes;
+        self.reused_bytes += bytes;
+        self.wrote(bytes, now);
+        bytes
+    }
+
+    fn wrote(&mut self, bytes: u64, now: Instant) {
         self.written_bytes += bytes;
         self.unsealed_bytes += bytes;
         if bytes > 0 && self.unsealed_since.is_none() {
             self.unsealed_since = Some(now);
         }
-        bytes
+    }
+
+    /// The chunks that are written.
+    pub fn written(&self) -> &Bits {
+        &self.written
     }
 
     /// Bytes written.
@@ -157,6 +183,8 @@ impl Ranges {
     /// A seal ended. Returns the record that a restart resumes from, if it succeeded.
     pub fn end_seal(&mut self, content: ContentId, size: u64, ok: bool) -> Option<Staged> {
         let written = self.sealing.take()?;
+        // A seal takes in all that was reused: nothing is while one is under way. And if it fails, that is asked for.
+        self.reused_bytes = 0;
         let written = if is_mutant(Mutant::UnsealedCounts) { self.written.clone() } else { written };
         if !ok && !is_mutant(Mutant::SealFailureIgnored) {
             sometimes(Point::SealTakenBack);
@@ -175,7 +203,7 @@ impl Ranges {
     /// The file was read back whole, and made durable with that. Returns the record that a restart resumes from.
     pub fn finished(&mut self, content: ContentId, size: u64) -> Staged {
         self.sealed = self.written.clone();
-        self.sealed_bytes = self.written_bytes;
+        (self.sealed_bytes, self.reused_bytes) = (self.written_bytes, 0);
         self.record(content, size)
     }
 

@@ -1,6 +1,6 @@
 //! The messages themselves.
 
-use crate::id::{ContentId, DeviceId, FolderId};
+use crate::id::{ContentId, DeviceId, FolderId, PageId};
 use crate::index::{Key, Row, Vector};
 use crate::proving::{Mutant, is_mutant};
 use alloc::{string::String, vec::Vec};
@@ -16,6 +16,8 @@ pub const MAX_INDEX_FRAME: usize = 4 << 20;
 pub const MAX_ROWS: usize = 1_000;
 /// Most items in one `Want`.
 pub const MAX_WANT_ITEMS: usize = 1_024;
+/// Most pages of other lists named in one `ListWant`.
+pub const MAX_KNOWN_PAGES: usize = 2_048;
 
 /// Everything devices say to each other outside of content bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -266,8 +268,16 @@ pub struct WantItem {
     pub len: u64,
 }
 
-/// A request for a chunk list. The answer is one byte of code, then a `u32` (little-endian) of chunks, then for each
-/// a `u32` of bytes and its BLAKE3.
+/// Pages of chunk lists.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct KnownPages(
+    #[cbor(n(0), decode_with = "super::codec::at_most::<MAX_KNOWN_PAGES, _, _>")] pub Vec<PageId>,
+);
+
+/// A request for a chunk list. The answer is one byte of code, then a `u32` (little-endian) of pages, then for each the
+/// number of its chunks as `u32` and for each chunk a `u32` of bytes and its BLAKE3; or, for a page that the asker has, a
+/// zero and its place among `known` as `u32`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct ListWant {
     /// For which folder.
@@ -279,4 +289,7 @@ pub struct ListWant {
     /// The chunking scheme.
     #[n(2)]
     pub scheme: u8,
+    /// Pages that the asker has of another list, at most [`MAX_KNOWN_PAGES`]: those need not be sent.
+    #[n(3)]
+    pub known: Option<KnownPages>,
 }

@@ -4,12 +4,12 @@ use minicbor::{Decoder, Encoder};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use sync_core::id::PublicKey;
+use sync_core::id::{PageId, PublicKey};
 use sync_core::index::{Body, Dot, Key, Member, MemberState, PolicyChoice, Row, Value, Vector};
 use sync_core::path::RelPath;
 use sync_core::time::WallTime;
 use sync_core::wire::{
-    Caught, Flow, FolderOffer, Have, Hello, ListWant, Message, Rows, SyncStart, Want, WantItem, WireRow,
+    Caught, Flow, FolderOffer, Have, Hello, KnownPages, ListWant, Message, Rows, SyncStart, Want, WantItem, WireRow,
 };
 use sync_core::{Actor, ContentId, DeviceId, FolderId};
 
@@ -117,8 +117,13 @@ pub(crate) fn samples() -> Vec<(&'static str, Message)> {
         ("notice", Message::Notice { code: 70_000, text: "the disk is full\n".into() }),
         ("goodbye", Message::Goodbye),
         ("want", Message::Want(Want { folder: folder(), items })),
-        ("list_want", Message::ListWant(ListWant { folder: folder(), content: ContentId([3; 32]), scheme: 1 })),
+        ("list_want_known", Message::ListWant(list_want(Some(vec![PageId([4; 16]), PageId([5; 16])])))),
+        ("list_want", Message::ListWant(list_want(None))),
     ]
+}
+
+fn list_want(known: Option<Vec<PageId>>) -> ListWant {
+    ListWant { folder: folder(), content: ContentId([3; 32]), scheme: 1, known: known.map(KnownPages) }
 }
 
 /// Any message.
@@ -153,8 +158,9 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         len,
     });
     let want = (any_folder(), vec(item, 0..6)).prop_map(|(folder, items)| Message::Want(Want { folder, items }));
-    let list = (any_folder(), id32(), any::<u8>()).prop_map(|(folder, content, scheme)| {
-        Message::ListWant(ListWant { folder, content: ContentId(content), scheme })
+    let pages = prop::option::of(vec(any::<[u8; 16]>().prop_map(PageId), 0..4).prop_map(KnownPages));
+    let list = (any_folder(), id32(), any::<u8>(), pages).prop_map(|(folder, content, scheme, known)| {
+        Message::ListWant(ListWant { folder, content: ContentId(content), scheme, known })
     });
     let small = prop_oneof![
         any_folder().prop_map(Message::FolderGone),
@@ -270,7 +276,7 @@ const MESSAGE: Shape = OneOf(&[
     &[Leaf, Leaf],
     &[],
     &[Fields(&[Leaf, Many(&Fields(&[Leaf, Leaf, Leaf]))])],
-    &[Fields(&[Leaf, Leaf, Leaf])],
+    &[Fields(&[Leaf, Leaf, Leaf, Leaf])],
 ]);
 
 /// The shape of a message.

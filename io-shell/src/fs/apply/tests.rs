@@ -161,7 +161,7 @@ fn nothing_is_replaced_where_nothing_was_expected() {
         }
         assert_eq!(f.read(b"f"), b"mine");
         assert_eq!(f.leftovers(), (0, 1), "the staged content is still there for another try");
-        assert_eq!(finish(&f.root, ContentId::of(b"new"), 3), Ok(true));
+        assert_eq!(finish(&f.root, ContentId::of(b"new"), 3, None), Ok(true));
     });
 }
 
@@ -201,7 +201,7 @@ fn an_edit_in_the_very_instant_of_an_exchange_comes_back_to_its_name() {
         assert_eq!(raced(f, b"f", old, f.staged(b"new")), Done::Unexpected);
         assert_eq!(f.read(b"f"), b"edited");
         assert_eq!(f.leftovers(), (0, 1), "the staged content is back too");
-        assert_eq!(finish(&f.root, ContentId::of(b"new"), 3), Ok(true));
+        assert_eq!(finish(&f.root, ContentId::of(b"new"), 3, None), Ok(true));
     });
 }
 

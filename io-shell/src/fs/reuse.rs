@@ -1,0 +1,165 @@
+//! Chunks of a content that another file of this device holds, as an earlier version of it does.
+
+use super::chunk::chunk_list;
+use super::lists::Lists;
+use super::root::Root;
+use super::serve::open_source;
+use super::stage::StageFile;
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use sync_core::input::CopyError;
+use sync_core::output::Source;
+use sync_core::transfer::{Bits, ChunkList};
+
+/// Bytes written at once where neighbouring chunks are found side by side.
+const RUN: usize = 4 << 20;
+
+/// The chunks of the file that `basis` names, cut as a file of `size` bytes is. None if it cannot be read as it was.
+pub fn basis_list(root: &Root, basis: &Source, size: u64, lists: &Lists) -> Option<Arc<ChunkList>> {
+    let file = open_source(root, basis).ok()?;
+    if let Some(list) = lists.get(basis.content, size) {
+        return Some(list);
+    }
+    let list = Arc::new(chunk_list(&file, basis.expect.size, size).ok()?);
+    // What it was made of is known only if nobody has written to it meanwhile.
+    open_source(root, basis).ok()?;
+    lists.keep(basis.content, size, list.clone());
+    Some(list)
+}
+
+/// Writes into `to` those of its `chunks` that the file at `basis` holds, but for what is `kept` already. Every chunk is
+/// verified as it is read. Returns which were found.
+///
+/// # Errors
+/// `Source` when the file is not what it was and nothing of it is to be had; `Disk` when the staged file cannot be written.
+pub fn reuse(
+    to: &StageFile,
+    chunks: &ChunkList,
+    kept: &Bits,
+    from_root: &Root,
+    basis: &Source,
+    lists: &Lists,
+) -> Result<Bits, CopyError> {
+    let held = basis_list(from_root, basis, chunks.bytes(), lists).ok_or(CopyError::Source)?;
+    let file = open_source(from_root, basis).map_err(|_| CopyError::Source)?;
+    let mut places = HashMap::with_capacity(held.len());
+    let mut at = 0_u64;
+    for (len, hash) in held.iter() {
+        places.insert((hash, len), at);
+        at += u64::from(len);
+    }
+    let mut copy = Copy { to, run: Vec::with_capacity(RUN), run_at: 0 };
+    let mut found = Bits::new(chunks.len());
+    let mut at = 0;
+    for (i, (len, hash)) in chunks.iter().enumerate() {
+        if let Some(from) = places.get(&(hash, len)).filter(|_| !kept.get(i)) {
+            let bytes = copy.next(at, len as usize)?;
+            let is_read = file.read_exact_at(bytes, *from).is_ok();
+            if is_read && *blake3::hash(bytes).as_bytes() == hash {
+                found.set(i);
+            } else {
+                // Somebody writes to it: its other chunks may still be good.
+                copy.take_back(len as usize);
+            }
+        }
+        at += u64::from(len);
+    }
+    copy.flush()?;
+    Ok(found)
+}
+
+/// Chunks that follow each other, on their way into one write.
+struct Copy<'a> {
+    to: &'a StageFile,
+    run: Vec<u8>,
+    /// Where the run begins in the staged file.
+    run_at: u64,
+}
+
+impl Copy<'_> {
+    /// Room for `len` bytes that belong at `at`.
+    fn next(&mut self, at: u64, len: usize) -> Result<&mut [u8], CopyError> {
+        let end = self.run_at + self.run.len() as u64;
+        if end != at || self.run.len() + len > RUN {
+            self.flush()?;
+            self.run_at = at;
+        }
+        let start = self.run.len();
+        self.run.resize(start + len, 0);
+        Ok(&mut self.run[start..])
+    }
+
+    fn take_back(&mut self, len: usize) {
+        self.run.truncate(self.run.len() - len);
+    }
+
+    fn flush(&mut self) -> Result<(), CopyError> {
+        if !self.run.is_empty() {
+            self.to.write(self.run_at, &self.run).map_err(CopyError::Disk)?;
+            self.run.clear();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fs::{finish, probe};
+    use sync_core::input::Seen;
+    use sync_core::path::RelPath;
+    use sync_core::{ContentId, FolderId};
+
+    const FOLDER: FolderId = FolderId([7; 16]);
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut out);
+        out
+    }
+
+    fn source(root: &Root, lists: &Lists) -> Source {
+        let path = RelPath::new(b"f").unwrap();
+        let Ok(Seen::File(expect, Some(content))) = probe(root, &[(path.clone(), None)], lists).unwrap().remove(0)
+        else {
+            panic!()
+        };
+        Source { folder: FOLDER, path, expect, content }
+    }
+
+    #[test]
+    fn an_edited_file_is_put_together_from_the_old_one_and_what_is_new() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::create(home.path(), FOLDER).unwrap();
+        let old = noise(10 << 20);
+        std::fs::write(home.path().join("f"), &old).unwrap();
+        let new = [b"new", &old[..5 << 20], b"also new", &old[5 << 20..]].concat();
+        let (content, size) = (ContentId::of(&new), new.len() as u64);
+        let chunks = chunk_list(&new[..], size, size).unwrap();
+        let lists = Lists::default();
+        let basis = source(&root, &lists);
+        let staged = Arc::new(StageFile::open(&root, content, size).unwrap());
+        let mut kept = Bits::new(chunks.len());
+        kept.set(5);
+        let found = reuse(&staged, &chunks, &kept, &root, &basis, &lists).unwrap();
+        let missing: Vec<usize> = (0..chunks.len()).filter(|i| !found.get(*i)).collect();
+        assert!(missing.len() <= 6 && missing.contains(&5), "{missing:?}");
+        let mut at = 0_usize;
+        for (i, (len, _)) in chunks.iter().enumerate() {
+            let end = at + len as usize;
+            if missing.contains(&i) {
+                staged.write(at as u64, &new[at..end]).unwrap();
+            }
+            at = end;
+        }
+        assert_eq!(finish(&root, content, size, Some(staged.clone())), Ok(true));
+
+        // Written over behind our back, with the look of before.
+        let file = std::fs::File::options().write(true).open(home.path().join("f")).unwrap();
+        file.write_all_at(&[0; 4096], 1 << 20).unwrap();
+        let gone = reuse(&staged, &chunks, &kept, &root, &basis, &lists);
+        assert_eq!(gone, Err(CopyError::Source));
+    }
+}
