@@ -138,6 +138,8 @@ table! {
         SealFailureIgnored,
         /// What was written after a seal began counts as sealed.
         UnsealedCounts,
+        /// Chunks taken from an earlier version count as durable at once.
+        ReusedIsSealed,
         /// A full walk leaves out what the peer claims to know.
         WalkSkipsKnown,
         /// What changes during a full walk is not sent after it.

@@ -266,3 +266,35 @@ fn edits_made_around_a_kill_are_kept() {
         assert_eq!(fs::read_to_string(pair.a.root.join(name)).unwrap(), format!("{number} by b in 5"));
     }
 }
+
+/// A megabyte in and the file changes: what crosses is what is new, and pages of the chunk list.
+#[test]
+fn of_an_edited_file_only_what_is_new_crosses() {
+    let lab = Lab::new(Duration::from_secs(120));
+    let mut rng = Rng::new(1);
+    let mut pair = Pair::new(&lab, |root| drop(make_noise(&root.join(BIG), 64 << 20, &mut rng)));
+    let (a, b) = (pair.a.root.join(BIG), pair.b.root.join(BIG));
+    let count = |pair: &Pair<'_>, what: &str| number(&pair.b.status()["counters"][what]);
+    let before = |bytes: &[u8]| -> Vec<u8> { [b"in front", bytes].concat() };
+    let amid = |bytes: &[u8]| -> Vec<u8> { [&bytes[..1 << 20], &[7; 4_096], &bytes[(1 << 20) + 4_096..]].concat() };
+    let edits: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 2] = [("inserted", &before), ("overwritten", &amid)];
+    for (name, edit) in edits {
+        let fetched = count(&pair, "fetched_bytes");
+        let edited = edit(&fs::read(&a).unwrap());
+        // As editors save: written beside it, and renamed into place.
+        let beside = a.with_file_name("..partial");
+        fs::write(&beside, &edited).unwrap();
+        fs::rename(&beside, &a).unwrap();
+        pair.settle();
+        assert_eq!(fs::read(&b).unwrap(), edited);
+        let crossed = count(&pair, "fetched_bytes") - fetched;
+        assert!(crossed < 2 << 20, "{crossed} bytes crossed for what was {name}");
+    }
+    assert!(count(&pair, "copied_bytes") > 120 << 20);
+    // What is put together out of an earlier version outlasts a kill as well.
+    fs::write(&a, before(&fs::read(&a).unwrap())).unwrap();
+    pair.b.kill9();
+    pair.b.restart();
+    pair.settle();
+    assert_eq!(hash_file(&a).unwrap(), hash_file(&b).unwrap());
+}

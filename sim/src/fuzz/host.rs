@@ -308,10 +308,9 @@ fn item(payload: &Payload, at: usize) -> Result<Vec<u8>, FetchFailure> {
 #[allow(clippy::wildcard_enum_match_arm)] // Only fetches ask for something.
 pub(super) fn request_of(fetch: &Output) -> Option<(LinkId, Vec<u8>)> {
     let (link, message) = match fetch {
-        Output::FetchList { link, folder, content, .. } => (
-            link,
-            Message::ListWant(ListWant { folder: *folder, content: *content, scheme: SCHEME, known: None }),
-        ),
+        Output::FetchList { link, folder, content, .. } => {
+            (link, Message::ListWant(ListWant { folder: *folder, content: *content, scheme: SCHEME, known: None }))
+        }
         Output::FetchBatch { link, folder, items, .. } => {
             let items = items.iter().map(|(content, len)| WantItem { content: *content, offset: 0, len: *len });
             (link, Message::Want(Want { folder: *folder, items: items.collect() }))

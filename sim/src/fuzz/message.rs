@@ -5,8 +5,8 @@ use sync_core::id::{Actor, PageId, PublicKey};
 use sync_core::index::{Body, Dot, Key, Member, MemberState, PolicyChoice, Row, Value, Vector};
 use sync_core::transfer::SCHEME;
 use sync_core::wire::{
-    Caught, Flow, FolderOffer, Have, Hello, KnownPages, ListWant, MAX_WANT_ITEMS, Message, PROTOCOL_VERSION, Rows, SyncStart, Want,
-    WantItem, WireRow,
+    Caught, Flow, FolderOffer, Have, Hello, KnownPages, ListWant, MAX_WANT_ITEMS, Message, PROTOCOL_VERSION, Rows,
+    SyncStart, Want, WantItem, WireRow,
 };
 use sync_core::{ContentId, DeviceId, FolderId, RelPath, WallTime};
 

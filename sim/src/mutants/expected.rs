@@ -90,9 +90,11 @@ pub fn expected(mutant: Mutant) -> Expected {
             core(&[CONVERGENCE, LOSS, RETURN, PHANTOM, BUSY, LIVENESS, TRUTH])
         }
         Mutant::SyncedEarly => core(&[TRUTH]),
-        Mutant::ResumeForgotten | Mutant::OutcomesShifted | Mutant::SealFailureIgnored | Mutant::UnsealedCounts => {
-            core(&[RESUME])
-        }
+        Mutant::ResumeForgotten
+        | Mutant::OutcomesShifted
+        | Mutant::SealFailureIgnored
+        | Mutant::UnsealedCounts
+        | Mutant::ReusedIsSealed => core(&[RESUME]),
         Mutant::StaleAttempt | Mutant::ChunkUnverified | Mutant::SweptAll => core(&[RESUME, VISIBLE]),
         Mutant::WholeUnchecked | Mutant::SmallUnverified => core(&[VISIBLE]),
         Mutant::CopyUnverified => core(&[VISIBLE, CONVERGENCE, LIVENESS, TRUTH]),

@@ -88,7 +88,9 @@ impl Node {
             return Ok(Serve::Refuse(FetchError::Refused));
         }
         let source = self.source(want.folder, want.content, index)?;
-        Ok(source.map_or(Serve::Refuse(FetchError::NotFound), |source| Serve::List(source, want.known.map_or_else(Vec::new, |known| known.0))))
+        Ok(source.map_or(Serve::Refuse(FetchError::NotFound), |source| {
+            Serve::List(source, want.known.map_or_else(Vec::new, |known| known.0))
+        }))
     }
 
     fn serves(&self, folder: FolderId, device: DeviceId) -> bool {

@@ -151,3 +151,45 @@ impl ChunkList {
         self.iter().map(|(len, _)| u64::from(len)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of chunks whose hashes are those of numbers.
+    fn list(numbers: impl Iterator<Item = u32>) -> ChunkList {
+        let mut list = ChunkList::default();
+        numbers.for_each(|n| list.push(1, *blake3::hash(&n.to_le_bytes()).as_bytes()));
+        list
+    }
+
+    #[test]
+    fn an_edit_changes_one_or_two_pages_of_a_list() {
+        let before = list(0..100_000);
+        let pages = before.pages();
+        assert_eq!((pages[0].start, pages.last().map(|page| page.end)), (0, Some(100_000)));
+        assert!(pages.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert!((60..200).contains(&pages.len()), "{}", pages.len());
+        let ids = |list: &ChunkList| -> alloc::collections::BTreeSet<PageId> {
+            list.pages().into_iter().map(|page| list.page_id(page)).collect()
+        };
+        let known = ids(&before);
+        for edited in
+            [list((0..50_000).chain([200_000]).chain(50_000..100_000)), list((0..70_000).chain(70_009..100_000))]
+        {
+            assert!((1..=2).contains(&ids(&edited).difference(&known).count()));
+        }
+    }
+
+    #[test]
+    fn pages_keep_their_bounds_whatever_the_hashes() {
+        let same = |hash| {
+            let mut list = ChunkList::default();
+            (0..10_000).for_each(|_| list.push(1, hash));
+            list.pages().iter().map(|page| page.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(same([1; 32]), [4_096, 4_096, 1_808]);
+        assert!(same([0; 32]).iter().rev().skip(1).all(|len| *len == 256));
+        assert!(ChunkList::default().pages().is_empty());
+    }
+}

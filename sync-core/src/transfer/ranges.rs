@@ -131,6 +131,9 @@ impl Ranges {
         for i in found.iter().filter(|i| *i < self.list.len() && !self.asked.get(*i)).collect::<Vec<_>>() {
             self.asked.set(i);
             self.written.set(i);
+            if is_mutant(Mutant::ReusedIsSealed) {
+                self.sealed.set(i);
+            }
             bytes += self.list.chunk_len(i);
         }
         self.asked_bytes += bytes;
@@ -247,6 +250,23 @@ mod tests {
         ranges.begin_seal();
         ranges.end_seal(ContentId([0; 32]), 60, true);
         assert_eq!(ranges.ask(20, 30), Some((4..6, 40)));
+    }
+
+    #[test]
+    fn what_is_taken_from_this_device_costs_a_crash_nothing_and_is_made_durable_all_the_same() {
+        let mut ranges = Ranges::new(list(&[10; 6]), &[0b1], None);
+        let mut found = Bits::new(6);
+        (0..5).for_each(|i| found.set(i));
+        assert_eq!(ranges.reused(&found, Instant(3)), 40, "one chunk was there");
+        assert_eq!(ranges.seal_due(40, Duration::from_micros(7)), Some(Instant(3)));
+        assert_eq!(ranges.ask(100, 10), Some((5..6, 50)));
+        ranges.begin_seal();
+        ranges.arrived(5..6, 1, Instant(4));
+        let staged = ranges.end_seal(ContentId([0; 32]), 60, true).unwrap();
+        assert_eq!(staged.sealed, [0b1_1111]);
+        ranges.begin_seal();
+        assert_eq!(ranges.end_seal(ContentId([0; 32]), 60, false), None);
+        assert_eq!((ranges.written_bytes(), ranges.ask(100, 11)), (50, Some((5..6, 50))));
     }
 
     #[test]

@@ -271,9 +271,7 @@ pub struct WantItem {
 /// Pages of chunk lists.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
-pub struct KnownPages(
-    #[cbor(n(0), decode_with = "super::codec::at_most::<MAX_KNOWN_PAGES, _, _>")] pub Vec<PageId>,
-);
+pub struct KnownPages(#[cbor(n(0), decode_with = "super::codec::at_most::<MAX_KNOWN_PAGES, _, _>")] pub Vec<PageId>);
 
 /// A request for a chunk list. The answer is one byte of code, then a `u32` (little-endian) of pages, then for each the
 /// number of its chunks as `u32` and for each chunk a `u32` of bytes and its BLAKE3; or, for a page that the asker has, a
