@@ -22,8 +22,8 @@ use crate::plan::Copies;
 use crate::proving::{Mutant, Point, is_mutant, sometimes};
 use crate::status::{FolderStatus, ItemStatus, TransferStatus};
 use crate::time::Instant;
-use crate::transfer::Transfers;
-use alloc::{collections::BTreeMap, collections::BTreeSet, format, string::String, vec::Vec};
+use crate::transfer::{State, Transfer, Transfers};
+use alloc::{collections::BTreeMap, collections::BTreeSet, collections::VecDeque, format, string::String, vec::Vec};
 
 /// Items with trouble that `status` lists.
 const SHOWN_ERRORS: usize = 100;
@@ -91,6 +91,8 @@ pub(crate) struct Folder {
     root_error: Option<(ItemError, Instant)>,
 
     pub(crate) transfers: Transfers,
+    /// Large files that came since the start, newest last.
+    pub(crate) completed: VecDeque<TransferStatus>,
     /// The content each path waits for.
     waits_for: BTreeMap<RelPath, ContentId>,
     /// Staged contents that nobody waits for any more.
@@ -165,6 +167,7 @@ impl Folder {
             retries: Agenda::default(),
             root_error: None,
             transfers: Transfers::default(),
+            completed: VecDeque::new(),
             waits_for: BTreeMap::new(),
             next_salvage: Some(cx.now()),
             lonely_since: Some(cx.now()),
@@ -322,7 +325,7 @@ impl Folder {
             remedy: error.kind.remedy(),
         };
         let errors = of_root.chain(of_items).take(SHOWN_ERRORS).map(item).collect();
-        let outstanding = |t: &crate::transfer::Transfer| t.size.saturating_sub(t.progress().0);
+        let outstanding = |t: &Transfer| t.size.saturating_sub(t.progress().0);
         FolderStatus {
             id: self.id(),
             name: self.state.name.clone(),
@@ -343,16 +346,33 @@ impl Folder {
 
     /// Large files on their way, for `status`.
     pub(crate) fn transfer_status(&self, small_bytes: u64) -> impl Iterator<Item = TransferStatus> {
-        self.transfers.iter().filter(move |(_, t)| t.size > small_bytes).map(|(content, t)| {
-            let (done_bytes, resumed_bytes) = t.progress();
-            TransferStatus {
-                folder: self.id(),
-                content: *content,
-                state: t.state_name(),
-                bytes: t.size,
-                done_bytes,
-                resumed_bytes,
-            }
+        let is_large = move |(_, t): &(&ContentId, &Transfer)| t.size > small_bytes;
+        self.transfers.iter().filter(is_large).filter_map(|(content, _)| self.transfer_of(*content))
+    }
+
+    /// How far the transfer of `content` is.
+    fn transfer_of(&self, content: ContentId) -> Option<TransferStatus> {
+        let t = self.transfers.get(content)?;
+        let (done_bytes, resumed_bytes) = t.progress();
+        let is_here = matches!(t.state, State::Ready | State::Written(_));
+        let state = if self.transfers.is_paused(content) {
+            "paused"
+        } else if t.paths.iter().any(|path| self.trouble.contains_key(path)) {
+            "failed"
+        } else if self.lonely_since.is_some() && !is_here {
+            "interrupted"
+        } else {
+            "active"
+        };
+        Some(TransferStatus {
+            folder: self.id(),
+            content,
+            path: t.paths.first().map_or_else(String::new, RelPath::display),
+            state,
+            step: t.state_name(),
+            bytes: t.size,
+            done_bytes,
+            resumed_bytes,
         })
     }
 
@@ -403,6 +423,11 @@ impl Folder {
         if let Some(transfer) = self.waits_for.get(path).and_then(|c| self.transfers.get(*c)) {
             let (done, _) = transfer.progress();
             return Ok(match transfer.state_name() {
+                _ if self.waits_for.get(path).is_some_and(|content| self.transfers.is_paused(*content)) => say(
+                    false,
+                    format!("its transfer is paused: {done} of {} bytes are here", transfer.size),
+                    "landropic transfer resume",
+                ),
                 "waiting" => say(
                     false,
                     "its bytes are not here yet, and no connected device has been asked for them".into(),

@@ -331,6 +331,10 @@ pub enum Command {
     RemoveFolder(FolderId),
     /// Pause or go on.
     PauseFolder(FolderId, bool),
+    /// Ask nobody for a content, or go on with it.
+    PauseTransfer(FolderId, ContentId, bool),
+    /// Drop what has come of a content, and ask nobody for it until a person wants to go on.
+    CancelTransfer(FolderId, ContentId),
     /// Change who wins conflicts.
     SetPolicy(FolderId, PolicyChoice),
     /// Read every file of a folder again and compare.

@@ -1,7 +1,7 @@
 //! The only dispatcher: every input comes in here, every sub-machine is owned here, and what they ask for goes out
 //! through one outbox.
 
-mod command;
+pub(crate) mod command;
 mod exchange;
 mod serve;
 mod session;
@@ -328,6 +328,7 @@ impl Node {
         for folder in self.folders.values() {
             status.folders.push(folder.status(index.base_totals(folder.id())?));
             status.transfers.extend(folder.transfer_status(config.limits.small_bytes));
+            status.completed.extend(folder.completed.iter().cloned());
             status.missing.extend(folder.missing_for(&self.connected(folder.id())));
         }
         status.folders.sort_by(|a, b| a.name.cmp(&b.name));

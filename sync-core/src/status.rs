@@ -16,6 +16,8 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Large files on their way.
     pub transfers: Vec<TransferStatus>,
+    /// Large files that came since the start, newest last, the older ones left out.
+    pub completed: Vec<TransferStatus>,
     /// Whether at least one device is connected and every folder is applied equal to every connected device's.
     pub synced: bool,
     /// What is missing for that, one line each.
@@ -114,8 +116,13 @@ pub struct TransferStatus {
     pub folder: FolderId,
     /// The content.
     pub content: ContentId,
-    /// `waiting`, `listing`, `active`, `verifying` or `ready`.
+    /// Where the file will be, or the first place of several.
+    pub path: String,
+    /// `active`, `interrupted` while there is nobody to ask, `paused` by a person, `failed` and to be tried again, or
+    /// `completed`.
     pub state: &'static str,
+    /// What is being done: `waiting`, `listing`, `copying`, `reusing`, `active`, `verifying` or `ready`.
+    pub step: &'static str,
     /// Bytes of the file.
     pub bytes: u64,
     /// Bytes verified and written.

@@ -55,7 +55,7 @@ fn progress(receiver: &Daemon<'_>) -> Result<Progress, String> {
     let status = receiver.status();
     assert!(!receiver.root.join(BIG).exists(), "the transfer was over before all kills: raise LANDROPIC_RESUME_MIB");
     let transfer = &status["transfers"][0];
-    if transfer.is_null() || transfer["state"] == "listing" {
+    if transfer.is_null() || transfer["step"] == "listing" {
         return Err(format!("no transfer runs: {} {}", status["missing"], status["peers"][0]["state"]));
     }
     Ok(Progress {
@@ -297,4 +297,47 @@ fn of_an_edited_file_only_what_is_new_crosses() {
     pair.b.restart();
     pair.settle();
     assert_eq!(hash_file(&a).unwrap(), hash_file(&b).unwrap());
+}
+
+#[test]
+fn a_transfer_can_be_held_up_and_dropped_and_goes_on_when_told() {
+    let lab = Lab::new(Duration::from_secs(120));
+    let (a, mut b) = (Daemon::new(&lab, "a"), Daemon::new(&lab, "b"));
+    let (mut a, mut rng) = (a, Rng::new(2));
+    let hash = make_noise(&a.root.join(BIG), 512 << 20, &mut rng);
+    a.up();
+    b.join(&a);
+    let transfer = |b: &Daemon<'_>| b.status()["transfers"][0].clone();
+    lab.wait_for("the transfer has begun", || match transfer(&b) {
+        running if running["done_bytes"].as_i64().unwrap_or(0) > 0 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    let code = |b: &Daemon<'_>, verb: &str| b.cli(&["transfer", verb, BIG]).code;
+    assert_eq!(code(&b, "pause"), 0);
+    // What is under way comes all the same, and then nothing more.
+    lab.wait_for("nothing moves", || {
+        let before = number(&transfer(&b)["done_bytes"]);
+        std::thread::sleep(Duration::from_millis(500));
+        let after = number(&transfer(&b)["done_bytes"]);
+        if before == after { Ok(()) } else { Err(format!("{before}, then {after}")) }
+    });
+    b.kill9();
+    b.restart();
+    lab.wait_for("it is still paused", || match transfer(&b) {
+        held if held["state"] == "paused" && number(&held["resumed_bytes"]) > 0 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    let why = b.cli(&["why", BIG]);
+    assert!(why.stdout.contains("paused"), "{why:?}");
+    assert_eq!(code(&b, "cancel"), 0);
+    lab.wait_for("what had come is gone", || match transfer(&b) {
+        empty if number(&empty["done_bytes"]) == 0 && empty["state"] == "paused" => Ok(()),
+        other => Err(other.to_string()),
+    });
+    assert_eq!(code(&b, "resume"), 0);
+    let pair = Pair::of(&lab, a, b);
+    pair.settle_to(&Tree::read(&pair.a.root));
+    assert_eq!(hash_file(&pair.b.root.join(BIG)).unwrap(), hash);
+    assert_eq!(pair.b.status()["completed"][0]["path"], BIG);
+    assert_eq!(code(&pair.b, "pause"), 2, "it is not on its way any more");
 }

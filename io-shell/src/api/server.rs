@@ -23,7 +23,7 @@ use std::time::Duration;
 use sync_core::index::PolicyChoice;
 use sync_core::output::{Answer, Conflict, Refusal, Why};
 use sync_core::status::Status;
-use sync_core::{Command, DeviceId, FolderId, RelPath};
+use sync_core::{Command, ContentId, DeviceId, FolderId, RelPath};
 use tokio::sync::{broadcast, oneshot, watch};
 
 /// Serves the control socket until `shutdown` resolves and the answers under way are out. Event streams end then.
@@ -54,6 +54,9 @@ pub fn router(handle: DaemonHandle, stopping: watch::Receiver<bool>) -> Router {
         .route("/v1/folders", post(share_folder))
         .route("/v1/folders/{id}", delete(remove_folder))
         .route("/v1/folders/{id}/pause", post(pause_folder))
+        .route("/v1/folders/{id}/transfers/{content}/pause", post(pause_transfer))
+        .route("/v1/folders/{id}/transfers/{content}/resume", post(resume_transfer))
+        .route("/v1/folders/{id}/transfers/{content}/cancel", post(cancel_transfer))
         .route("/v1/folders/{id}/resume", post(resume_folder))
         .route("/v1/folders/{id}/verify", post(verify_folder))
         .route("/v1/folders/{id}/policy", put(set_policy))
@@ -301,6 +304,29 @@ async fn resume_folder(State(api): State<Api>, id: Named) -> Outcome {
 
 async fn verify_folder(State(api): State<Api>, id: Named) -> Outcome {
     api.order(Command::VerifyFolder(folder_id(&id?)?)).await
+}
+
+type OfFolder = Result<Path<(String, String)>, PathRejection>;
+
+fn transfer_of(named: OfFolder) -> Result<(FolderId, ContentId), Problem> {
+    let Path((folder, content)) = named?;
+    let bad = || Problem::Bad(format!("'{content}' is no content id: 64 hexadecimal digits"));
+    Ok((folder_id(&folder)?, ContentId::parse(&content).ok_or_else(bad)?))
+}
+
+async fn pause_transfer(State(api): State<Api>, named: OfFolder) -> Outcome {
+    let (folder, content) = transfer_of(named)?;
+    api.order(Command::PauseTransfer(folder, content, true)).await
+}
+
+async fn resume_transfer(State(api): State<Api>, named: OfFolder) -> Outcome {
+    let (folder, content) = transfer_of(named)?;
+    api.order(Command::PauseTransfer(folder, content, false)).await
+}
+
+async fn cancel_transfer(State(api): State<Api>, named: OfFolder) -> Outcome {
+    let (folder, content) = transfer_of(named)?;
+    api.order(Command::CancelTransfer(folder, content)).await
 }
 
 #[derive(Deserialize)]

@@ -16,6 +16,8 @@ pub struct StatusView {
     pub peers: Vec<PeerView>,
     /// Large files on their way.
     pub transfers: Vec<TransferView>,
+    /// Large files that came since the start.
+    pub completed: Vec<TransferView>,
     /// Whether all is applied equal everywhere.
     pub synced: bool,
     /// What is missing for that.
@@ -104,8 +106,12 @@ pub struct TransferView {
     pub folder: String,
     /// The content's id.
     pub content: String,
+    /// Where the file will be.
+    pub path: String,
     /// Its state's name.
     pub state: String,
+    /// What is being done.
+    pub step: String,
     /// Bytes of the file.
     pub bytes: u64,
     /// Bytes verified and written.

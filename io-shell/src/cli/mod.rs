@@ -18,6 +18,7 @@ pub mod invite;
 pub mod join;
 pub mod packaging;
 pub mod status;
+pub mod transfer;
 pub mod up;
 pub mod wait;
 pub mod why;
@@ -80,6 +81,9 @@ enum Ask {
     Device(device::DeviceCommand),
     /// Show devices, folders, links and transfers
     Status(status::StatusArgs),
+    /// Look at large files on their way, hold them up or let them go on
+    #[command(subcommand)]
+    Transfer(transfer::TransferCommand),
     /// Wait until every folder is the same on every connected device
     Wait(wait::WaitArgs),
     /// Say why an item is not in sync, and what to do
@@ -150,6 +154,7 @@ async fn ask(question: Ask, client: &Client, out: &mut Out<'_>) -> Result<Exit, 
         Ask::Folder(command) => folder::run(command, client, out).await,
         Ask::Device(command) => device::run(command, client, out).await,
         Ask::Status(args) => status::run(args, client, out).await,
+        Ask::Transfer(command) => transfer::run(command, client, out).await,
         Ask::Wait(args) => wait::run(args, client, out).await,
         Ask::Why(args) => why::run(args, client, out).await,
         Ask::Conflicts(args) => conflicts::run(args, client, out).await,

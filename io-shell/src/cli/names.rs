@@ -1,7 +1,7 @@
 //! Folders and devices as people name them: by name, by id, or by the beginning of an id.
 
 use crate::api::path::printable;
-use crate::api::view::{FolderView, StatusView};
+use crate::api::view::{FolderView, StatusView, TransferView};
 use crate::cli::exit::Failure;
 
 /// The folder that `text` names.
@@ -28,6 +28,14 @@ pub fn device(status: &StatusView, text: &str) -> Result<String, Failure> {
     let own = status.device.iter().map(|d| (d.id.as_str(), d.name.as_str(), d.id.clone()));
     let peers = status.peers.iter().map(|p| (p.id.as_str(), p.name.as_str(), p.id.clone()));
     pick("device", own.chain(peers), text)
+}
+
+/// The transfer that `text` names, by its path or by its content.
+///
+/// # Errors
+/// No such transfer, or several; the candidates are listed.
+pub fn transfer<'s>(status: &'s StatusView, text: &str) -> Result<&'s TransferView, Failure> {
+    pick("transfer", status.transfers.iter().map(|t| (t.content.as_str(), t.path.as_str(), t)), text)
 }
 
 /// How a word may name something.

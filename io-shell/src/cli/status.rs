@@ -2,10 +2,10 @@
 
 use crate::api::Client;
 use crate::api::path::printable;
-use crate::api::view::{FolderView, PeerView, StatusView, TransferView};
+use crate::api::view::{FolderView, PeerView, StatusView};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::out::Out;
-use crate::cli::{Json, human, names};
+use crate::cli::{Json, human, names, transfer};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub fn render(status: &StatusView) -> String {
     if !status.transfers.is_empty() {
         text.push_str("\nTransfers\n");
         let shown = status.transfers.iter().take(SHOWN_TRANSFERS);
-        text.push_str(&human::table(&shown.map(|t| transfer_row(t, status)).collect::<Vec<_>>()));
+        text.push_str(&human::table(&shown.map(|t| transfer::row(t, status)).collect::<Vec<_>>()));
         text.push_str(&more(status.transfers.len(), SHOWN_TRANSFERS));
     }
     text.push_str(&verdict(status));
@@ -117,14 +117,6 @@ fn peer_row(peer: &PeerView) -> Vec<String> {
         row.push(printable(&peer.reason));
     }
     row
-}
-
-fn transfer_row(transfer: &TransferView, status: &StatusView) -> Vec<String> {
-    let folder = status.folders.iter().find(|f| f.id == transfer.folder);
-    let folder = folder.map_or_else(|| names::short(&transfer.folder).to_owned(), |f| printable(&f.name));
-    let done = format!("{} of {}", human::bytes(transfer.done_bytes), human::bytes(transfer.bytes));
-    let percent = format!("{:>3} %", human::percent(transfer.done_bytes, transfer.bytes));
-    vec![folder, names::short(&transfer.content).to_owned(), transfer.state.clone(), percent, done]
 }
 
 fn verdict(status: &StatusView) -> String {

@@ -397,7 +397,7 @@ impl Folder {
             } else {
                 self.spare.insert(before);
             }
-            self.transfers.remove(before);
+            self.end_transfer(before);
             if self.staged.remove(&before).is_some() {
                 index.remove_staged(self.id(), before)?;
             }
@@ -407,7 +407,7 @@ impl Folder {
 
     /// A content has been put in place, and nothing of it is staged any more: elsewhere it is copied from there.
     fn placed<I: Index>(&mut self, content: ContentId, path: &RelPath, index: &mut I) -> Result<(), I::Error> {
-        let others = self.transfers.remove(content);
+        let others = self.end_transfer(content);
         self.plan.extend(others.into_iter().filter(|p| p != path));
         if self.staged.remove(&content).is_some() {
             index.remove_staged(self.id(), content)?;

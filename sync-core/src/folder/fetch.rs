@@ -6,10 +6,11 @@ use crate::error::{FetchError, ItemError};
 use crate::id::{ContentId, DeviceId};
 use crate::index::{Body, Index, MAX_MISSES, MemberState};
 use crate::input::{CopyError, FetchFailure};
-use crate::output::{Event, Output, Source};
+use crate::output::{Answer, Event, Output, Refusal, Source};
 use crate::path::RelPath;
 use crate::plan::Wanted;
 use crate::proving::{Mutant, Point, is_mutant, sometimes};
+use crate::status::TransferStatus;
 use crate::time::Instant;
 use crate::transfer::{Action, Attempt, Bits, ChunkList, Slot, Verdict};
 use alloc::{collections::BTreeSet, vec::Vec};
@@ -30,6 +31,10 @@ const SALVAGE_PAUSE: Duration = Duration::from_secs(15);
 const LONELY_PAUSE: Duration = Duration::from_secs(15);
 /// Contents that one search of the trash is for.
 const SALVAGE_LIMIT: usize = 1_000;
+/// Transfers that may be paused one by one.
+const MAX_PAUSED: usize = 1_000;
+/// Completed transfers that are remembered.
+const MAX_COMPLETED: usize = 20;
 /// Missing contents looked at in one step.
 const MISSING_LIMIT: usize = 4_096;
 
@@ -49,6 +54,7 @@ impl Folder {
         if !self.transfers.want(content, size, path, staged) {
             return Ok(self.transfers.get(content).is_some_and(|t| matches!(t.state, crate::transfer::State::Ready)));
         }
+        self.transfers.pause(content, self.state.paused_contents.contains(&content));
         if self.spare.remove(&content) {
             drop(self.transfers.set_ready(content));
             return Ok(true);
@@ -487,6 +493,10 @@ impl Folder {
                     self.staged.insert(content, record);
                 }
                 cx.event(Event::TransferCompleted { folder: self.id(), content, bytes });
+                if self.completed.len() == MAX_COMPLETED {
+                    self.completed.pop_front();
+                }
+                self.completed.extend(self.transfer_of(content).map(|t| TransferStatus { state: "completed", ..t }));
                 self.arrivals.push(content);
                 self.ready(content);
             }
@@ -518,6 +528,52 @@ impl Folder {
         self.transfers.begin_again(content);
         self.transfers.enqueue(content, cx.config.limits.small_bytes);
         Ok(())
+    }
+
+    /// Nobody is asked for `content` any more, or they are again.
+    pub(crate) fn pause_transfer(&mut self, content: ContentId, paused: bool) -> Result<Answer, Refusal> {
+        if self.transfers.get(content).is_none() {
+            return Err(Refusal { reason: "nothing of that content is on its way".into() });
+        }
+        if paused && self.state.paused_contents.len() >= MAX_PAUSED {
+            return Err(Refusal {
+                reason: alloc::format!("{MAX_PAUSED} transfers are paused: resume some, or pause the folder"),
+            });
+        }
+        let Self { state, transfers, .. } = self;
+        transfers.pause(content, paused);
+        if paused {
+            state.paused_contents.insert(content)
+        } else {
+            state.paused_contents.remove(&content)
+        };
+        self.touch();
+        Ok(Answer::Ok)
+    }
+
+    /// What has come of `content` is dropped, and nobody is asked for it until a person goes on.
+    pub(crate) fn cancel_transfer<I: Index>(
+        &mut self,
+        content: ContentId,
+        cx: &mut Context,
+        index: &mut I,
+    ) -> crate::node::command::Outcome<I::Error> {
+        if self.transfers.get(content).is_some_and(|t| matches!(t.state, crate::transfer::State::Ready)) {
+            return Ok(Err(Refusal { reason: "it is here already, and about to be put in place".into() }));
+        }
+        let answer = self.pause_transfer(content, true);
+        if answer.is_ok() {
+            self.restart(content, cx, index)?;
+        }
+        Ok(answer)
+    }
+
+    /// Forgets a content that is wanted no more, or in place. Returns where else it was wanted.
+    pub(super) fn end_transfer(&mut self, content: ContentId) -> Vec<RelPath> {
+        if self.state.paused_contents.remove(&content) {
+            self.touch();
+        }
+        self.transfers.remove(content)
     }
 
     fn ready(&mut self, content: ContentId) {

@@ -5,7 +5,7 @@ use super::row::Body;
 use super::vector::{Dot, Vector};
 use crate::id::{Actor, ContentId, DeviceId, FolderId, PublicKey};
 use crate::proving::{Mutant, is_mutant};
-use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, string::String, vec::Vec};
 use minicbor::{Decode, Encode};
 
 /// What kind of directory entry a disk holds.
@@ -135,6 +135,10 @@ pub struct FolderState {
     /// leftover of an earlier database rather than somebody's new file.
     #[n(14)]
     pub scanned: bool,
+    /// Contents that nobody is asked for, because a person wants it so.
+    #[n(15)]
+    #[cbor(default)]
+    pub paused_contents: BTreeSet<ContentId>,
 }
 
 /// What is known of one other device in one folder.

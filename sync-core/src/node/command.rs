@@ -8,13 +8,13 @@ use crate::index::{FolderState, Index, Member, MemberState, PeerRecord, Policy, 
 use crate::input::Command;
 use crate::output::{Answer, Output, Refusal};
 use crate::proving::{Mutant, is_mutant};
-use alloc::{boxed::Box, collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, format, string::String, vec::Vec};
 
 /// How long the inviter of a new device leaves dialling to it.
 const JOINER_DIALS: core::time::Duration = core::time::Duration::from_secs(5);
 
 /// What a command comes to: an answer or a refusal, unless the index fails.
-type Outcome<E> = Result<Result<Answer, Refusal>, E>;
+pub(crate) type Outcome<E> = Result<Result<Answer, Refusal>, E>;
 
 fn refused<E>(reason: &str) -> Outcome<E> {
     Ok(Err(Refusal { reason: reason.into() }))
@@ -38,6 +38,7 @@ fn begin(id: FolderId, name: String, root: Box<[u8]>, actor: Actor, epoch: u64) 
         acked: 0,
         peers: BTreeMap::new(),
         scanned: false,
+        paused_contents: BTreeSet::new(),
     }
 }
 
@@ -97,6 +98,14 @@ impl Node {
                     f.state.paused = paused;
                     f.touch();
                 }
+                None => return refused("no such folder"),
+            },
+            Command::PauseTransfer(folder, content, paused) => match self.folders.get_mut(&folder) {
+                Some(f) => return Ok(f.pause_transfer(content, paused)),
+                None => return refused("no such folder"),
+            },
+            Command::CancelTransfer(folder, content) => match self.folders.get_mut(&folder) {
+                Some(f) => return f.cancel_transfer(content, &mut self.cx, index),
                 None => return refused("no such folder"),
             },
             Command::SetPolicy(folder, choice) => match self.folders.get_mut(&folder) {

@@ -208,6 +208,8 @@ pub struct Transfers {
     all: BTreeMap<ContentId, Transfer>,
     /// Contents that some device lacks, or sent wrong bytes for.
     doubtful: BTreeSet<ContentId>,
+    /// Contents that nobody is to be asked for.
+    paused: BTreeSet<ContentId>,
     /// The last content that the trash was searched for: the next search goes on after it.
     salvaged: Option<ContentId>,
     /// Small contents that wait to be asked for, oldest first.
@@ -226,7 +228,22 @@ impl Transfers {
     /// Number of contents on their way that some device may still have: the others may wait for ever, and are no
     /// reason to keep anything else waiting.
     pub fn hopeful(&self) -> usize {
-        self.all.len() - self.doubtful.len()
+        let paused = self.paused.iter().filter(|content| !self.doubtful.contains(*content)).count();
+        self.all.len() - self.doubtful.len() - paused
+    }
+
+    /// Nobody is to be asked for `content`, or they are again. What is under way for it comes all the same.
+    pub fn pause(&mut self, content: ContentId, paused: bool) {
+        if paused && self.all.contains_key(&content) {
+            self.paused.insert(content);
+        } else {
+            self.paused.remove(&content);
+        }
+    }
+
+    /// Whether a person has paused `content`.
+    pub fn is_paused(&self, content: ContentId) -> bool {
+        self.paused.contains(&content)
     }
 
     /// Whether nothing is on its way.
@@ -344,6 +361,7 @@ impl Transfers {
     pub fn remove(&mut self, content: ContentId) -> Vec<RelPath> {
         self.dequeue(content);
         self.doubtful.remove(&content);
+        self.paused.remove(&content);
         self.all.remove(&content).map(|t| t.paths.into_iter().collect()).unwrap_or_default()
     }
 
@@ -495,7 +513,8 @@ impl Transfers {
 
     /// When a delayed content may be asked for again.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.small.iter().chain(&self.large).filter_map(|(_, c)| self.all.get(c));
+        let waiting = self.small.iter().chain(&self.large).filter(|(_, c)| !self.is_paused(*c));
+        let waiting = waiting.filter_map(|(_, c)| self.all.get(c));
         waiting.flat_map(Transfer::pauses).filter(|at| *at > now).min()
     }
 
@@ -561,7 +580,8 @@ impl Transfers {
         let mut items: Vec<(ContentId, u64)> = Vec::new();
         let mut bytes = 0;
         for (_, content) in &self.small {
-            let Some(t) = self.all.get(content).filter(|t| t.not_before <= now) else { continue };
+            let may_come = |t: &&Transfer| t.not_before <= now && !self.is_paused(*content);
+            let Some(t) = self.all.get(content).filter(may_come) else { continue };
             let fits = items.is_empty() || items.len() < limits.request_items && bytes + t.size <= limits.request_bytes;
             if !fits {
                 break;
@@ -586,7 +606,8 @@ impl Transfers {
     fn next_large(&mut self, slots: &[Slot], limits: &Limits, now: Instant) -> Option<Action> {
         // Those that nobody can be asked for do not keep the others waiting.
         let able = |t: &Transfer| Self::pick(t, slots, limits, now).filter(|_| t.not_before <= now);
-        let waiting = self.large.iter().filter_map(|(_, c)| Some((*c, self.all.get(c).and_then(able)?)));
+        let wanted = self.large.iter().map(|(_, c)| *c).filter(|c| !self.is_paused(*c));
+        let waiting = wanted.filter_map(|c| Some((c, self.all.get(&c).and_then(able)?)));
         let candidates: Vec<(ContentId, usize)> = waiting.take(MAX_LARGE).collect();
         for (content, slot) in candidates {
             let Some(t) = self.all.get_mut(&content) else { continue };
