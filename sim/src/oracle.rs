@@ -79,6 +79,8 @@ pub struct Oracle {
     in_vain: Vec<(usize, RelPath, Option<Face>)>,
     /// Whose last touch of which path may count for nothing or not.
     doubtful: BTreeSet<(usize, RelPath)>,
+    /// Directories that a device has made for what is to be in them, and has forgotten to have made.
+    strays: BTreeSet<(usize, RelPath)>,
     /// Whether an index has forgotten since what its disk or other devices hold: an apply at a crash, or anything at a power
     /// loss. What a person had taken away may come back then, and what goes may be in a trash only.
     forgetful: bool,
@@ -232,6 +234,14 @@ impl Oracle {
         }
     }
 
+    /// `host` is about to look at directories which its index implies, but does not know to be there. Where it has forgotten
+    /// that it made them, they look as if a person had: each may stay when what implied it goes.
+    pub fn strayed(&mut self, host: usize, dirs: impl IntoIterator<Item = RelPath>) {
+        if self.forgetful {
+            self.strays.extend(dirs.into_iter().map(|dir| (host, dir)));
+        }
+    }
+
     /// An index was lost, or set back to what it once was.
     pub fn set_back(&mut self, host: usize) {
         self.set_back.insert(host);
@@ -355,6 +365,7 @@ impl Oracle {
         self.touched.retain(|path, _| later.contains(path));
         self.in_vain.retain(|(host, ..)| !hosts.contains(host));
         self.doubtful.retain(|(host, _)| !hosts.contains(host));
+        self.strays.retain(|(host, _)| !hosts.contains(host));
         (self.forgetful, self.reranked) = (false, false);
         (self.baseline, self.rested) = (Some(now), hosts);
     }
@@ -402,6 +413,7 @@ impl Oracle {
             let shown = now.get(path);
             match self.touched.get(path) {
                 None if self.below_is_touched(path, None) && shown.is_some_and(|f| matches!(f, Face::Dir(_))) => {}
+                None if matches!(shown, Some(Face::Dir(_))) && self.strays.iter().any(|(_, dir)| dir == path) => {}
                 None if self.forgetful && shown.is_none() && self.is_settled(path, before.get(path)) => {}
                 None if shown != before.get(path) => {
                     let was = before.get(path);

@@ -17,7 +17,7 @@ use crate::outcome::Invariant;
 use crate::scenario::Scenario;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use sync_core::id::{AskId, LinkId, PublicKey, RequestId};
-use sync_core::index::{Body, Dot, FolderState, Index, Key, Policy, winner};
+use sync_core::index::{Body, Dot, FolderState, Index, Key, Policy, project, winner};
 use sync_core::input::Lane;
 use sync_core::output::Answer;
 use sync_core::wire::{Caught, Message};
@@ -46,13 +46,23 @@ pub(super) enum Standing {
     Retired,
 }
 
+/// A device as it was once.
+#[derive(Clone)]
+pub(super) struct Backup {
+    pub(super) index: ModelIndex,
+    /// The tree, where the index had seen all of it.
+    pub(super) tree: Option<Tree>,
+    /// What it remembered then: whoever is set back to numbers that were given twice has them again.
+    pub(super) remembers: Option<FolderState>,
+}
+
 /// One device.
 pub(super) struct Host {
     pub(super) id: DeviceId,
     pub(super) key: PublicKey,
     pub(super) index: ModelIndex,
-    /// The index as it was once, and the tree where the index had seen all of it.
-    pub(super) backup: Option<(ModelIndex, Option<Tree>)>,
+    /// What it can be set back to.
+    pub(super) backup: Option<Backup>,
     pub(super) disk: Disk,
     pub(super) standing: Standing,
     /// Whether it may have forgotten something since all was last at rest: what it comes back with may be anything.
@@ -212,6 +222,22 @@ impl Host {
         })
     }
 
+    /// Directories on the disk of which the index knows nothing but that something is to be in them.
+    fn strays(&mut self) -> Vec<RelPath> {
+        let (disk, index) = (&self.disk, &mut self.index);
+        let dirs = disk.entries().iter().filter(|(_, entry)| entry.node == Kind::Dir).map(|(path, _)| path);
+        let is_stray = |path: &&RelPath| {
+            let is_implied = index.look(|index| {
+                let row = index.row(FOLDER, &Key::Path((*path).clone())).ok()?.unwrap_or_default();
+                let has_base = index.base(FOLDER, path).ok()?.is_some();
+                let main = project(&row, index.live_below(FOLDER, path).ok()?, &Policy::Newest).main;
+                Some(!has_base && matches!(main, Some((None, _))))
+            });
+            is_implied == Some(true)
+        };
+        dirs.filter(is_stray).cloned().collect()
+    }
+
     /// Everything that is only in memory is gone.
     fn forget(&mut self) {
         self.jobs.clear();
@@ -271,6 +297,8 @@ impl World {
         h.life += 1;
         let entity = host as u64 * 1_000 + u64::from(h.life);
         h.node = Some(Node::new(config, Dice::new(self.case.seed, Domain::Nodes, entity).draw()));
+        let strays = h.strays();
+        self.oracle.strayed(host, strays);
         self.oracle.dials.started(host);
         self.tell_trace(host, |_| format!("starts, fresh: {fresh_actor}"));
         self.tell(host, Input::Start { fresh_actor });

@@ -1,7 +1,7 @@
 //! Devices that come back as they once were: set back to a backup, noticed or not, or retired for a while.
 
 use crate::core::disk::Node;
-use crate::core::host::{Host, Standing};
+use crate::core::host::{Backup, Host, Standing};
 use crate::core::net::FOLDER;
 use crate::core::world::World;
 use sync_core::index::{FolderState, Index};
@@ -24,7 +24,7 @@ impl World {
     }
 
     pub(super) fn restore(&mut self, host: usize, down_us: u64, disk: bool, unnoticed: bool) {
-        let Some((index, tree)) = self.hosts[host].backup.clone() else { return };
+        let Some(Backup { index, tree, remembers }) = self.hosts[host].backup.clone() else { return };
         let other = Some((host + 1) % self.hosts.len()).filter(|other| *other != host);
         self.bring_down(host, down_us, |world| {
             world.hosts[host].index = index;
@@ -38,7 +38,7 @@ impl World {
                 world.strike("unnoticed-restore");
             }
             world.hosts[host].fresh = remembered.is_none();
-            world.hosts[host].remembers = remembered;
+            world.hosts[host].remembers = remembers.or(remembered);
             if let Some(tree) = tree.filter(|_| disk) {
                 let otherwise = world.hosts[host].disk.go_back(tree);
                 world.oracle.went_back(host, other, otherwise);

@@ -2,7 +2,7 @@
 
 use crate::case::{Deed, Part, Step};
 use crate::core::disk::DiskFaults;
-use crate::core::host::Standing;
+use crate::core::host::{Backup, Standing};
 use crate::core::index::ModelIndex;
 use crate::core::jobs::Job;
 use crate::core::net::FOLDER;
@@ -80,7 +80,8 @@ impl World {
             Deed::BackUp { host } if self.hosts[host].is_bare => {}
             Deed::BackUp { host } => {
                 let tree = self.has_seen_all(host).then(|| self.hosts[host].disk.entries().clone());
-                self.hosts[host].backup = Some((self.hosts[host].index.snapshot(), tree));
+                let h = &mut self.hosts[host];
+                h.backup = Some(Backup { index: h.index.snapshot(), tree, remembers: h.remembers.clone() });
             }
             Deed::Restore { host, down_us, disk, unnoticed } => self.restore(host, down_us, disk, unnoticed),
             Deed::LoseIndex { host, down_us } => self.bring_down(host, down_us, |world| {
