@@ -1,7 +1,9 @@
 //! Real daemons as processes of their own, each in its own home, on 127.0.0.1.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::fs::{self, File};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -37,6 +39,8 @@ pub fn build() -> Result<PathBuf> {
 /// A daemon. It is killed, by its id, when this is dropped.
 pub struct Daemon {
     binary: PathBuf,
+    name: OsString,
+    folder: PathBuf,
     home: PathBuf,
     log: PathBuf,
     listen: String,
@@ -50,19 +54,54 @@ impl Daemon {
     /// It cannot be started.
     pub fn spawn(binary: &Path, dir: &Path, folder: &Path, join: Option<(&str, &Self)>) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let name = dir.file_name().unwrap_or(dir.as_os_str()).to_owned();
         let (home, log) = (dir.join("home"), dir.join("log"));
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let output = File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
-        let mut command = Command::new(binary);
-        command.arg("--home").arg(&home).arg("up").arg(folder);
-        command.args(["--listen", &listen, "--no-discovery", "--device-name"]);
-        command.arg(dir.file_name().unwrap_or(dir.as_os_str()));
+        let mut args = Vec::new();
         if let Some((code, inviter)) = join {
-            command.args(["--join", code, "--at", &inviter.listen]);
+            args.extend(["--join", code, "--at", &inviter.listen]);
         }
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = command.spawn().with_context(|| format!("cannot run {}", binary.display()))?;
-        Ok(Self { binary: binary.into(), home, log, listen, child })
+        let mut command = up(binary, &home, folder, &name, &listen);
+        let child = launch(command.args(args), &log)?;
+        Ok(Self { binary: binary.into(), name, folder: folder.into(), home, log, listen, child })
+    }
+
+    /// Starts it again with what it knows, after it was stopped or killed, and returns at once.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn respawn(&mut self) -> Result<()> {
+        self.kill();
+        self.child = launch(&mut up(&self.binary, &self.home, &self.folder, &self.name, &self.listen), &self.log)?;
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// It cannot be asked, or ends badly.
+    pub fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("this is no process id")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the daemon ended with {status}\n{}", self.log_tail());
+        Ok(())
+    }
+
+    /// Ends it at once, as `kill -9` does. One that has ended already stays so.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it answers HTTP.
+    pub fn socket(&self) -> PathBuf {
+        self.home.join("control.sock")
     }
 
     /// Waits until the daemon answers, and has seen every file that is in its folder.
@@ -127,7 +166,11 @@ impl Daemon {
         command.output().with_context(|| format!("cannot run {}", self.binary.display()))
     }
 
-    fn still_runs(&mut self) -> Result<()> {
+    /// Checks that it runs.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn still_runs(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("the daemon ended with {status}\n{}", self.log_tail()),
@@ -143,10 +186,23 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A child that has ended already needs neither.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+fn up(binary: &Path, home: &Path, folder: &Path, name: &OsString, listen: &str) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("--home").arg(home).arg("up").arg(folder);
+    command.args(["--listen", listen, "--no-discovery", "--device-name"]).arg(name);
+    command
+}
+
+/// Starts a daemon that appends to a log whatever it says.
+fn launch(command: &mut Command, log: &Path) -> Result<Child> {
+    let open = OpenOptions::new().create(true).append(true).open(log);
+    let output = open.with_context(|| format!("cannot write {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))
 }
 
 fn describe(output: &Output) -> String {

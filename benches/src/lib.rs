@@ -2,6 +2,7 @@
 
 pub mod daemons;
 pub mod trees;
+pub mod versus;
 
 use std::collections::BTreeMap;
 use sync_core::index::{Body, Dot, Key, Row, Value, Vector};

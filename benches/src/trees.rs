@@ -75,7 +75,11 @@ fn names(dir: &Path) -> Result<Vec<std::ffi::OsString>> {
     Ok(names)
 }
 
-fn same_bytes(a: &Path, b: &Path) -> Result<bool> {
+/// Whether two files hold the same bytes.
+///
+/// # Errors
+/// They cannot be read.
+pub fn same_bytes(a: &Path, b: &Path) -> Result<bool> {
     let open = |path: &Path| File::open(path).map(|file| BufReader::with_capacity(BLOCK, file));
     let (mut left, mut right) = (open(a)?, open(b)?);
     let (mut x, mut y) = (vec![0; BLOCK], vec![0; BLOCK]);
