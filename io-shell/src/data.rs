@@ -1,7 +1,9 @@
 //! The data lane: contents asked of peers and written to the staging area, and contents of this device sent to them.
 
 use crate::folders::Folders;
-use crate::fs::{Lists, StageError, StageFile, basis_list, open_source, reuse, source_list, stage_small};
+use crate::fs::{
+    Buffer, Buffers, Lists, StageError, StageFile, basis_list, open_source, reuse, source_list, stage_small,
+};
 use crate::net::{Network, fetch_error, stream_code};
 use crate::world::{Work, block};
 use bytes::Bytes;
@@ -37,6 +39,7 @@ pub struct DataLane {
     /// Staged files being written.
     open: Arc<Mutex<OpenFiles>>,
     lists: Lists,
+    buffers: Buffers,
 }
 
 /// Each behind a lock of its own, for as long as it is being opened.
@@ -60,7 +63,7 @@ pub struct RangeFetch {
 impl DataLane {
     /// A lane over `network` into and out of `folders`.
     pub fn new(network: Network, folders: Folders, work: Arc<dyn Work>) -> Self {
-        Self { network, folders, work, open: Arc::default(), lists: Lists::default() }
+        Self { network, folders, work, open: Arc::default(), lists: Lists::default(), buffers: Buffers::default() }
     }
 
     /// The chunk lists that are kept.
@@ -127,7 +130,7 @@ impl DataLane {
     ) -> Result<Bits, CopyError> {
         let to = self.stage_file(folder, content, chunks.bytes()).map_err(CopyError::Disk)?;
         let root = self.folders.root(basis.folder).map_err(|_| CopyError::Source)?;
-        reuse(&to, chunks, kept, &root, basis, &self.lists)
+        reuse(&to, chunks, kept, &root, basis, (&self.lists, &self.buffers))
     }
 
     /// Whole small contents, verified and staged: one outcome each, in order.
@@ -176,16 +179,16 @@ impl DataLane {
         if let Err(failure) = answer.code().await {
             return (0, Some(failure));
         }
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut bytes = self.buffers.take(fetch.offset, usize::try_from(len).unwrap_or(0));
         let (got, failure) = answer.fill(&mut bytes).await;
         bytes.truncate(got);
         let lane = self.clone();
-        let written = self.block(move || lane.write_range(&fetch, &bytes)).await;
+        let written = self.block(move || lane.write_range(&fetch, bytes)).await;
         let (chunks, trouble) = written.unwrap_or((0, Some(FetchFailure::Peer(FetchError::Broken))));
         (chunks, trouble.or(failure))
     }
 
-    fn write_range(&self, fetch: &RangeFetch, bytes: &[u8]) -> (u32, Option<FetchFailure>) {
+    fn write_range(&self, fetch: &RangeFetch, mut bytes: Buffer) -> (u32, Option<FetchFailure>) {
         let file = match self.stage_file(fetch.folder, fetch.content, fetch.size) {
             Ok(file) => file,
             Err(error) => return (0, Some(FetchFailure::Disk(error))),
@@ -203,7 +206,8 @@ impl DataLane {
             at += len as usize;
             verified += 1;
         }
-        match file.write(fetch.offset, &bytes[..at]) {
+        bytes.truncate(at);
+        match file.write(fetch.offset, bytes) {
             Ok(()) => (verified, wrong),
             Err(error) => (0, Some(FetchFailure::Disk(error))),
         }

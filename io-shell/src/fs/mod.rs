@@ -14,6 +14,7 @@
 //! ```
 
 mod apply;
+mod buffer;
 mod chunk;
 mod dirs;
 pub mod door;
@@ -30,6 +31,7 @@ mod trash;
 mod watch;
 
 pub use apply::apply;
+pub use buffer::{Buffer, Buffers};
 pub use chunk::chunk_list;
 pub use lists::Lists;
 pub use probe::probe;

@@ -1,5 +1,6 @@
 //! Chunks of a content that another file of this device holds, as an earlier version of it does.
 
+use super::buffer::{Buffer, Buffers};
 use super::chunk::chunk_list;
 use super::lists::Lists;
 use super::root::Root;
@@ -39,7 +40,7 @@ pub fn reuse(
     kept: &Bits,
     from_root: &Root,
     basis: &Source,
-    lists: &Lists,
+    (lists, buffers): (&Lists, &Buffers),
 ) -> Result<Bits, CopyError> {
     let held = basis_list(from_root, basis, chunks.bytes(), lists).ok_or(CopyError::Source)?;
     let file = open_source(from_root, basis).map_err(|_| CopyError::Source)?;
@@ -49,7 +50,7 @@ pub fn reuse(
         places.insert((hash, len), at);
         at += u64::from(len);
     }
-    let mut copy = Copy { to, run: Vec::with_capacity(RUN), run_at: 0 };
+    let mut copy = Copy { to, buffers, run: None };
     let mut found = Bits::new(chunks.len());
     let mut at = 0;
     for (i, (len, hash)) in chunks.iter().enumerate() {
@@ -72,34 +73,39 @@ pub fn reuse(
 /// Chunks that follow each other, on their way into one write.
 struct Copy<'a> {
     to: &'a StageFile,
-    run: Vec<u8>,
-    /// Where the run begins in the staged file.
-    run_at: u64,
+    buffers: &'a Buffers,
+    run: Option<Run>,
+}
+
+struct Run {
+    /// Where it begins in the staged file.
+    at: u64,
+    buffer: Buffer,
+    /// Bytes of the buffer that are filled.
+    len: usize,
 }
 
 impl Copy<'_> {
     /// Room for `len` bytes that belong at `at`.
     fn next(&mut self, at: u64, len: usize) -> Result<&mut [u8], CopyError> {
-        let end = self.run_at + self.run.len() as u64;
-        if end != at || self.run.len() + len > RUN {
+        let goes_on = |run: &Run| run.at + run.len as u64 == at && run.len + len <= run.buffer.len();
+        if !self.run.as_ref().is_some_and(goes_on) {
             self.flush()?;
-            self.run_at = at;
         }
-        let start = self.run.len();
-        self.run.resize(start + len, 0);
-        Ok(&mut self.run[start..])
+        let fresh = || Run { at, buffer: self.buffers.take(at, RUN.max(len)), len: 0 };
+        let run = self.run.get_or_insert_with(fresh);
+        run.len += len;
+        Ok(&mut run.buffer[run.len - len..run.len])
     }
 
     fn take_back(&mut self, len: usize) {
-        self.run.truncate(self.run.len() - len);
+        self.run.iter_mut().for_each(|run| run.len -= len);
     }
 
     fn flush(&mut self) -> Result<(), CopyError> {
-        if !self.run.is_empty() {
-            self.to.write(self.run_at, &self.run).map_err(CopyError::Disk)?;
-            self.run.clear();
-        }
-        Ok(())
+        let Some(Run { at, mut buffer, len }) = self.run.take() else { return Ok(()) };
+        buffer.truncate(len);
+        self.to.write(at, buffer).map_err(CopyError::Disk)
     }
 }
 
@@ -138,19 +144,21 @@ mod tests {
         let new = [b"new", &old[..5 << 20], b"also new", &old[5 << 20..]].concat();
         let (content, size) = (ContentId::of(&new), new.len() as u64);
         let chunks = chunk_list(&new[..], size, size).unwrap();
-        let lists = Lists::default();
+        let (lists, buffers) = (Lists::default(), Buffers::default());
         let basis = source(&root, &lists);
         let staged = Arc::new(StageFile::open(&root, content, size).unwrap());
         let mut kept = Bits::new(chunks.len());
         kept.set(5);
-        let found = reuse(&staged, &chunks, &kept, &root, &basis, &lists).unwrap();
+        let found = reuse(&staged, &chunks, &kept, &root, &basis, (&lists, &buffers)).unwrap();
         let missing: Vec<usize> = (0..chunks.len()).filter(|i| !found.get(*i)).collect();
         assert!(missing.len() <= 6 && missing.contains(&5), "{missing:?}");
         let mut at = 0_usize;
         for (i, (len, _)) in chunks.iter().enumerate() {
             let end = at + len as usize;
             if missing.contains(&i) {
-                staged.write(at as u64, &new[at..end]).unwrap();
+                let mut part = buffers.take(at as u64, end - at);
+                part.copy_from_slice(&new[at..end]);
+                staged.write(at as u64, part).unwrap();
             }
             at = end;
         }
@@ -159,7 +167,7 @@ mod tests {
         // Written over behind our back, with the look of before.
         let file = std::fs::File::options().write(true).open(home.path().join("f")).unwrap();
         file.write_all_at(&[0; 4096], 1 << 20).unwrap();
-        let gone = reuse(&staged, &chunks, &kept, &root, &basis, &lists);
+        let gone = reuse(&staged, &chunks, &kept, &root, &basis, (&lists, &buffers));
         assert_eq!(gone, Err(CopyError::Source));
     }
 }

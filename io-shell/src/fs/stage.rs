@@ -1,5 +1,6 @@
 //! The staging area: contents on their way into the tree, each in a file named by its hash.
 
+use super::buffer::{ALIGN, Buffer};
 use super::door::{self, Step};
 use super::errors::{errno_of, is_gone, trouble};
 use super::probe::hash_reader;
@@ -10,10 +11,11 @@ use rustix::fs::{
     AtFlags, Dir, FallocateFlags, OFlags, fallocate, fdatasync, fstat, fstatvfs, ftruncate, ioctl_ficlone, renameat,
     unlinkat,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, pwrite};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use sync_core::index::{Stat, StatKind};
@@ -26,6 +28,10 @@ use sync_core::{ContentId, ItemError, ItemErrorKind};
 const STAGE: &str = "stage";
 /// Bytes copied at once where the file system cannot share them.
 const COPY_BUFFER: usize = 1 << 20;
+/// Bytes from which on a file is written past the page cache.
+const DIRECT_ABOVE: u64 = 16 << 20;
+/// Bytes that may be kept in memory because something before them has not come: more than is ever asked for at once.
+const AHEAD: usize = 32 << 20;
 /// Bytes of a block as `stat` counts them (POSIX leaves the unit open; Linux and the BSDs have this one).
 const STAT_BLOCK: u64 = 512;
 
@@ -74,37 +80,45 @@ pub struct StageFile {
     content: ContentId,
     size: u64,
     file: File,
+    /// The same file, written past the page cache: for a file of any size that is faster, and it leaves the cache to
+    /// others. None for small ones, and where the file system cannot.
+    direct: Option<OwnedFd>,
     progress: Mutex<Progress>,
 }
 
-/// How far the hash of the whole has come while parts arrive: what is in the page cache need not be read back later.
+/// How far the hash of the whole has come while parts arrive: those need not be read back later.
 #[derive(Debug, Default)]
 struct Progress {
     hasher: blake3::Hasher,
     /// Bytes hashed.
     hashed: u64,
-    /// Beyond that, written ranges by where they begin.
-    ahead: BTreeMap<u64, u64>,
+    /// What is written beyond that, by where it begins, as long as it is not much.
+    ahead: BTreeMap<u64, Buffer>,
+    ahead_bytes: usize,
 }
 
 impl Progress {
-    /// `bytes` are written at `offset` of `file`. Hashes what can be hashed now.
-    fn wrote(&mut self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let end = offset + bytes.len() as u64;
-        if offset < self.hashed {
-            // Something else was there when it was hashed: all of it is hashed again in the end.
+    /// Something is about to be written at `range`. Where other bytes were hashed or wait to be, all is hashed again in the
+    /// end.
+    fn will_write(&mut self, range: &Range<u64>) {
+        let is_ahead = |(at, bytes): (&u64, &Buffer)| at + bytes.len() as u64 > range.start;
+        if range.start < self.hashed || self.ahead.range(..range.end).next_back().is_some_and(is_ahead) {
             *self = Self::default();
-        } else if offset == self.hashed {
-            self.hasher.update(bytes);
-            self.hashed = end;
-        } else {
-            self.ahead.insert(offset, end);
         }
-        while let Some(next) = self.ahead.first_entry().filter(|next| *next.key() <= self.hashed) {
-            let end = next.remove();
-            self.read_up_to(file, end)?;
+    }
+
+    /// `bytes` are written at `offset`. Hashes what can be hashed now.
+    fn wrote(&mut self, offset: u64, bytes: Buffer) {
+        if self.ahead_bytes + bytes.len() > AHEAD && offset > self.hashed {
+            return;
         }
-        Ok(())
+        self.ahead_bytes += bytes.len();
+        self.ahead.insert(offset, bytes);
+        while let Some(bytes) = self.ahead.remove(&self.hashed) {
+            self.ahead_bytes -= bytes.len();
+            self.hasher.update(&bytes);
+            self.hashed += bytes.len() as u64;
+        }
     }
 
     /// Hashes what `file` holds up to `end`.
@@ -141,11 +155,16 @@ impl StageFile {
             discard(&stage, &name);
             return Err(staged("allocate", content, errno));
         }
-        Ok(Self::new(content, size, file))
+        let direct = if size >= DIRECT_ABOVE {
+            open_below(&stage, name.as_bytes(), OFlags::WRONLY | OFlags::DIRECT).ok()
+        } else {
+            None
+        };
+        Ok(Self { direct, ..Self::new(content, size, file) })
     }
 
     fn new(content: ContentId, size: u64, file: File) -> Self {
-        Self { content, size, file, progress: Mutex::default() }
+        Self { content, size, file, direct: None, progress: Mutex::default() }
     }
 
     /// Whether it is still in the staging area, or wherever it was moved.
@@ -157,17 +176,40 @@ impl StageFile {
     ///
     /// # Errors
     /// The disk's, and a range beyond the end of the content.
-    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), ItemError> {
+    pub fn write(&self, offset: u64, bytes: Buffer) -> Result<(), ItemError> {
         let end = u64::try_from(bytes.len()).ok().and_then(|len| offset.checked_add(len));
         if end.is_none_or(|end| end > self.size) {
             return Err(staged("write beyond the end of", self.content, Errno::FBIG));
         }
-        let fail = |call| move |error: io::Error| staged(call, self.content, errno_of(&error));
+        let fail = |errno| staged("write", self.content, errno);
         // Held while it is written, so that what is hashed is what was written last.
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        door::pass(Step::Write).map_err(|errno| staged("write", self.content, errno))?;
-        self.file.write_all_at(bytes, offset).map_err(fail("write"))?;
-        progress.wrote(&self.file, offset, bytes).map_err(fail("read"))
+        progress.will_write(&(offset..offset + bytes.len() as u64));
+        door::pass(Step::Write).map_err(fail)?;
+        let direct = self.write_direct(offset, &bytes).map_err(fail)?;
+        for part in [0..direct.start, direct.end..bytes.len()] {
+            let at = offset + part.start as u64;
+            self.file.write_all_at(&bytes[part], at).map_err(|error| fail(errno_of(&error)))?;
+        }
+        progress.wrote(offset, bytes);
+        Ok(())
+    }
+
+    /// Writes as much as can be past the page cache. Returns which part of `bytes` that is.
+    fn write_direct(&self, offset: u64, bytes: &Buffer) -> Result<Range<usize>, Errno> {
+        let (Some(fd), part) = (&self.direct, bytes.direct(offset)) else { return Ok(0..0) };
+        let mut done = part.start;
+        while done < part.end {
+            match pwrite(fd, &bytes[done..part.end], offset + done as u64) {
+                Ok(written) if written % ALIGN == 0 && written > 0 => done += written,
+                // An odd end, as a disk that fills up makes it, and file systems that want more than we know of: the rest
+                // goes the other way, which says what is wrong.
+                Ok(_) | Err(Errno::INVAL) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(part.start..done)
     }
 }
 
@@ -366,7 +408,7 @@ fn staged(call: &str, content: ContentId, errno: Errno) -> ItemError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::fs::{Lists, probe};
+    use crate::fs::{Buffers, Lists, probe};
     use std::path::PathBuf;
     use sync_core::FolderId;
     use sync_core::input::Seen;
@@ -375,6 +417,31 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let root = Root::create(home.path(), FolderId([7; 16])).unwrap();
         (home, root)
+    }
+
+    fn part(offset: u64, bytes: &[u8]) -> Buffer {
+        let mut buffer = Buffers::default().take(offset, bytes.len());
+        buffer.copy_from_slice(bytes);
+        buffer
+    }
+
+    #[test]
+    fn what_goes_past_the_page_cache_is_all_there() {
+        let (_home, root) = folder();
+        let size = DIRECT_ABOVE + 4_999;
+        let mut bytes = vec![0; size as usize];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        let content = ContentId::of(&bytes);
+        let file = Arc::new(StageFile::open(&root, content, size).unwrap());
+        // Of odd lengths, out of order, and one of them twice.
+        let bounds = [0, 1, 5_000_001, 5_000_002, 9_000_000, 16_000_000, size as usize];
+        for i in [2, 0, 1, 5, 4, 4, 3] {
+            let (from, to) = (bounds[i], bounds[i + 1]);
+            file.write(from as u64, part(from as u64, &bytes[from..to])).unwrap();
+        }
+        assert_eq!(std::fs::read(place(&root, content)).unwrap(), bytes);
+        assert_eq!(finish(&root, content, size, Some(file)), Ok(true));
+        assert_eq!(finish(&root, content, size, None), Ok(true));
     }
 
     fn place(root: &Root, content: ContentId) -> PathBuf {
@@ -421,15 +488,15 @@ mod tests {
         let size = 100_000;
         let file = StageFile::open(&root, content, size).unwrap();
         assert_eq!(place(&root, content).metadata().unwrap().len(), size);
-        file.write(60_000, &bytes[60_000..]).unwrap();
+        file.write(60_000, part(60_000, &bytes[60_000..])).unwrap();
         seal(&root, content).unwrap();
         assert_eq!(finish(&root, content, size, None), Ok(false));
         drop(file);
         let file = StageFile::open(&root, content, size).unwrap();
-        file.write(0, &bytes[..60_000]).unwrap();
+        file.write(0, part(0, &bytes[..60_000])).unwrap();
         assert_eq!(finish(&root, content, size, None), Ok(true));
-        assert!(file.write(size - 1, b"xy").is_err(), "beyond the end");
-        assert!(file.write(u64::MAX, b"x").is_err());
+        assert!(file.write(size - 1, part(size - 1, b"xy")).is_err(), "beyond the end");
+        assert!(file.write(u64::MAX, part(0, b"x")).is_err());
     }
 
     #[test]
@@ -439,14 +506,14 @@ mod tests {
         let (content, size) = (ContentId::of(&bytes), 100_000);
         let file = Arc::new(StageFile::open(&root, content, size).unwrap());
         let end = |file: &Arc<StageFile>| finish(&root, content, size, Some(file.clone()));
-        for part in [30_000..60_000, 60_000..80_000, 0..30_000, 80_000..100_000] {
-            file.write(part.start as u64, &bytes[part]).unwrap();
+        for range in [30_000..60_000, 60_000..80_000, 0..30_000, 80_000..100_000] {
+            file.write(range.start as u64, part(range.start as u64, &bytes[range])).unwrap();
         }
         assert_eq!(file.progress.lock().unwrap().hashed, size, "nothing is left to be read back");
         assert_eq!(end(&file), Ok(true));
-        file.write(10, b"other").unwrap();
+        file.write(10, part(10, b"other")).unwrap();
         assert_eq!(end(&file), Ok(false), "written over after it was hashed");
-        file.write(10, &bytes[10..15]).unwrap();
+        file.write(10, part(10, &bytes[10..15])).unwrap();
         assert_eq!(end(&file), Ok(true));
         unstage(&root, content).unwrap();
         assert_eq!(end(&file), Ok(false), "what is open is not there any more");
