@@ -38,8 +38,6 @@ table! {
         PurgeOnOwnApplied,
         /// A tombstone is forgotten when its dots are applied everywhere, whatever it replaced.
         PurgeOnDots,
-        /// A tombstone is forgotten when every member knows it, applied or not.
-        PurgeOnKnown,
         /// Tombstones are forgotten while a connected device has not been told of them.
         PurgeUnheard,
         /// Own dots that nobody confirmed keep their numbers after a rollback.

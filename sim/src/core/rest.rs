@@ -12,8 +12,11 @@ use sync_core::index::{Dot, FolderState, Index, Key, Value};
 use sync_core::status::Status;
 use sync_core::{Command, ContentId, ItemErrorKind, RelPath};
 
-/// How long healing may take, microseconds: longer than the longest pause between dials, retries and rescans together.
+/// How long healing may take, microseconds: longer than the longest pause between dials, retries and those rescans together
+/// that are to bring something to light.
 const REST_BOUND: u64 = 900_000_000;
+/// The longest pause between such rescans, seconds.
+const RESCAN_SECS: u64 = 60;
 /// How often it is looked whether all is at rest, microseconds.
 const LOOK_US: u64 = 1_000_000;
 /// One run in so many is told everything a second time when it is at rest.
@@ -88,7 +91,7 @@ impl World {
         if !self.settle(invariant, "no rest") {
             return false;
         }
-        let longest = self.case.scenario.knobs.rescan_secs * 1_000_000 + 8_000_000;
+        let longest = self.case.scenario.knobs.rescan_secs.min(RESCAN_SECS) * 1_000_000 + 8_000_000;
         let before = self.steps;
         self.run_until(self.now + longest);
         // What a lost hint hid comes to light at a rescan, and has to be carried over.

@@ -42,7 +42,6 @@ pub fn expected(mutant: Mutant) -> Expected {
     match mutant {
         Mutant::PurgeOnOwnApplied
         | Mutant::PurgeOnDots
-        | Mutant::PurgeOnKnown
         | Mutant::PurgeUnheard
         | Mutant::EpochKept
         | Mutant::MergeByContextAlone
@@ -72,6 +71,7 @@ pub fn expected(mutant: Mutant) -> Expected {
         }
         Mutant::RetryAtOnce | Mutant::DeadlinePast | Mutant::ForgivenEarly | Mutant::DialAtOnce => core(&[BUSY]),
         Mutant::RescanNever
+        | Mutant::HintDropped
         | Mutant::PolicyUnfollowed
         | Mutant::ChildrenOutlive
         | Mutant::EchoHidesNews
@@ -104,7 +104,6 @@ pub fn expected(mutant: Mutant) -> Expected {
         Mutant::PromiseUndurable | Mutant::CommitNotDurable => core(&[DURABLE]),
         Mutant::ChanceUnseeded => core(&[Unrepeatable]),
         Mutant::PreImageUnchecked => core(&[PRE_IMAGE, LOSS, CONVERGENCE, LIVENESS, TRUTH]),
-        Mutant::HintDropped => turmoil(&[CONVERGENCE], "a periodic scan makes up for it within a minute there"),
         Mutant::CopyNotAwaited => turmoil(&[LOSS], "nothing ever goes from the model trash, and everybody looks there"),
         Mutant::DotsKeptAfterRollback | Mutant::RollbackUnnoticed => core(&[DURABLE, LOSS, CONVERGENCE]),
         Mutant::ReplacesUnlooked => turmoil(&[PRE_IMAGE, LOSS], "the model disk moves files in one instant"),

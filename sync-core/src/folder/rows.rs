@@ -5,8 +5,8 @@ use super::disk::dir_mode;
 use crate::context::Context;
 use crate::id::DeviceId;
 use crate::index::{
-    Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, PeerFolder, Policy, PolicyChoice,
-    Projection, Row, Stat, Value, Vector, conflict_kind, may_purge, merge, project, reissue, unnumbered, winner,
+    Base, Body, ConflictKind, Dot, Index, Key, Loser, Member, MemberState, Policy, PolicyChoice, Projection, Row, Stat,
+    Value, Vector, conflict_kind, may_purge, merge, project, reissue, unnumbered, winner,
 };
 use crate::output::{Conflict, Event};
 use crate::path::RelPath;
@@ -97,7 +97,10 @@ impl Folder {
         let dot = self.next_dot();
         let mtime = match &body {
             Body::File { mtime_ns, .. } => WallTime(*mtime_ns),
-            Body::Dir { .. } | Body::Symlink { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => cx.at.wall,
+            // A link is as old as the disk says, as a file is: one that was found anew has replaced nothing that came later.
+            Body::Symlink { .. } => WallTime(stat.mtime_ns),
+            // A directory's time is that of what is in it.
+            Body::Dir { .. } | Body::Tomb | Body::Member(_) | Body::Policy(_) => cx.at.wall,
         };
         row.write(dot, body.clone(), saw, mtime, cx.at.wall);
         self.put(&key, &row, index)?;
@@ -604,13 +607,10 @@ impl Folder {
         let active = self.members.iter().filter(|(_, m)| m.state == MemberState::Active).map(|(d, _)| *d);
         let unknown = Vector::default();
         let applied: Vec<Vector> = active
-            .map(|d| {
-                if d == me {
-                    &self.state.applied
-                } else {
-                    let told = |p| if is_mutant(Mutant::PurgeOnKnown) { known_of(p) } else { applied_of(p) };
-                    self.state.peers.get(&d).map_or(&unknown, told)
-                }
+            .map(|d| match self.state.peers.get(&d) {
+                _ if d == me => &self.state.applied,
+                Some(peer) => &peer.applied,
+                None => &unknown,
             })
             .cloned()
             .collect();
@@ -703,14 +703,6 @@ fn worst_kind(row: &Row) -> Option<ConflictKind> {
     let bodies: Vec<&Body> = row.siblings.values().map(|v| &v.body).collect();
     let pairs = bodies.iter().enumerate().flat_map(|(i, a)| bodies[i + 1..].iter().map(move |b| conflict_kind(a, b)));
     pairs.max()
-}
-
-fn applied_of(peer: &PeerFolder) -> &Vector {
-    &peer.applied
-}
-
-fn known_of(peer: &PeerFolder) -> &Vector {
-    &peer.knowledge
 }
 
 /// A stamp that ranks above everything here.

@@ -7,8 +7,7 @@ use crate::proving::{Mutant, is_mutant};
 use alloc::vec::Vec;
 
 /// Whether a row may be dropped: it holds tombstones only, and every member has applied all that it ever heard of.
-/// Covering only its dots, or only what members know, brings deleted files back. The caller sees to it that no base
-/// is left at the path.
+/// Covering only its dots brings deleted files back. The caller sees to it that no base is left at the path.
 pub fn may_purge<'a>(row: &Row, mut applied_by_members: impl Iterator<Item = &'a Vector>) -> bool {
     let has_applied = |applied: &Vector| {
         let only_dots = is_mutant(Mutant::PurgeOnDots) && row.siblings.keys().all(|dot| applied.contains(*dot));
