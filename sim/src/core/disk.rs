@@ -292,7 +292,7 @@ impl Disk {
         self.staged.remove(&content);
     }
 
-    /// The tree is what it once was. What has come since can still be had back. Returns what shows otherwise than before.
+    /// The tree is what it once was, and what has come since is gone. Returns what shows otherwise than before.
     pub fn go_back(&mut self, tree: Tree) -> BTreeMap<RelPath, Option<Face>> {
         let paths: BTreeSet<RelPath> = self.entries.keys().chain(tree.keys()).cloned().collect();
         let mut otherwise = BTreeMap::new();
@@ -301,7 +301,6 @@ impl Disk {
             if face != self.entries.get(&path).map(Entry::face) {
                 otherwise.insert(path.clone(), face);
             }
-            self.displace(&path);
         }
         self.entries = tree;
         otherwise

@@ -4,9 +4,11 @@ use crate::core::disk::Node;
 use crate::core::host::{Backup, Host, Standing};
 use crate::core::net::FOLDER;
 use crate::core::world::World;
+use crate::oracle::Shows;
+use std::collections::BTreeSet;
 use sync_core::index::{FolderState, Index};
 use sync_core::wire::{Flow, Message, SyncStart, decode};
-use sync_core::{DirPath, Output};
+use sync_core::{ContentId, DirPath, Output};
 
 impl World {
     /// Whether the index of a host knows all that is on its disk, and nothing else.
@@ -40,7 +42,11 @@ impl World {
             world.hosts[host].fresh = remembered.is_none();
             world.hosts[host].remembers = remembers.or(remembered);
             if let Some(tree) = tree.filter(|_| disk) {
+                let held = world.hosts[host].disk.holds();
                 let otherwise = world.hosts[host].disk.go_back(tree);
+                // Whoever sets a machine back does away with what is nowhere else.
+                let left: BTreeSet<ContentId> = world.hosts.iter().flat_map(|h| h.disk.holds()).collect();
+                held.difference(&left).for_each(|content| world.oracle.superseded(*content));
                 world.oracle.went_back(host, other, otherwise);
             }
         });

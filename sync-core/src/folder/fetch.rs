@@ -296,7 +296,11 @@ impl Folder {
         let mut own = Vec::new();
         for (content, paths) in missing {
             for path in paths {
-                let Wanted::Present { dot: Some(dot), .. } = self.wanted(&path, index)? else { continue };
+                // What is missed need not be wanted there any more: what has come to the rows since is yet to be planned.
+                let Wanted::Present { dot: Some(dot), body } = self.wanted(&path, index)? else { continue };
+                if !matches!(body, Body::File { content: wanted, .. } if wanted == content) {
+                    continue;
+                }
                 let maker = self.members.iter().find(|(_, m)| m.actors.contains(&dot.actor));
                 let is_own = maker.is_some_and(|(device, _)| *device == me);
                 let is_spoken_of = is_own || maker.is_some_and(|(_, m)| m.misses.contains(&content));
