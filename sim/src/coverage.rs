@@ -15,7 +15,6 @@ pub fn waived(point: Point, world: WorldKind) -> Option<&'static str> {
         (_, Point::LosersSettled) => Some("no run has seventeen versions of one file: the property suite does"),
         (_, Point::PlanOverflowed) => Some("no run has eight thousand paths: the benches do"),
         (_, Point::ExposureReached) => Some("no file is as large as what a crash may cost: `tests/tests/resume.rs` is"),
-        (_, Point::LeftoverAdopted) => Some("nobody is heard before the first look at the disk is over"),
         (_, Point::NotStaged) => Some("the model disk loses no staged file of a device that runs: `fs/apply` does"),
         (_, Point::ShellRenamedWeakly) => Some("every host's file system can exchange: tests of `fs/apply` do without"),
         (_, Point::ShellStageRelinked) => {

@@ -172,7 +172,6 @@ impl Pair {
             purge_rev: 0,
             acked: 0,
             peers,
-            scanned: self.chance(50),
         }
     }
 
@@ -198,7 +197,10 @@ impl Pair {
             }
             60..67 => both!(self, remove_base(folder, &path)),
             67..77 => both!(self, mark_pending(folder, &path)),
-            77..80 => both!(self, clear_pending(folder, &path)),
+            77..80 => {
+                both!(self, is_pending(folder, &path));
+                both!(self, clear_pending(folder, &path));
+            }
             80..83 => {
                 let copied = self.chance(60);
                 both!(self, note_copied(folder, &path, copied));

@@ -53,7 +53,8 @@ pub(crate) struct Folder {
     hinted_since: BTreeMap<RelPath, Instant>,
     /// Walks that are due: below a path, or everywhere.
     scans_due: BTreeSet<Option<RelPath>>,
-    scan: Option<Scan>,
+    /// The walk under way.
+    scan: Option<EffectId>,
     next_rescan: Instant,
     /// Paths to look at: something is there that differs from base. `true` to walk what is below as well.
     suspects: BTreeMap<RelPath, bool>,
@@ -66,8 +67,6 @@ pub(crate) struct Folder {
     locks: BTreeSet<RelPath>,
     /// Whether every file is to be read, changed or not.
     verifying: bool,
-    /// Whether the first full scan has listed everything, and only looks remain.
-    first_scan_ends: bool,
 
     /// Paths to plan.
     plan: BTreeSet<RelPath>,
@@ -119,12 +118,6 @@ pub(crate) struct Folder {
     shown_state: &'static str,
 }
 
-/// A walk under way.
-struct Scan {
-    id: EffectId,
-    within: Option<RelPath>,
-}
-
 /// An item that could not be brought into sync.
 struct Trouble {
     error: ItemError,
@@ -153,7 +146,6 @@ impl Folder {
             probes: 0,
             locks: BTreeSet::new(),
             verifying: false,
-            first_scan_ends: false,
             plan: BTreeSet::new(),
             displacing: BTreeSet::new(),
             pending_after: Some(None),

@@ -98,6 +98,8 @@ table! {
         CopyNotAwaited,
         /// What was found against expectation is not looked at again.
         UnexpectedUnlooked,
+        /// What a crash left of an apply is an edit if somebody has deleted or replaced it meanwhile.
+        LeftoverIsEdit,
         /// What remains to be done is not remembered over a crash.
         PendingUnstored,
         /// Which versions show as copies is not remembered over a crash.
@@ -226,7 +228,7 @@ table! {
         LosersSettled,
         /// A write below a deleted directory brings it back.
         ParentsBroughtBack,
-        /// A file of an earlier database is taken for a leftover, not for news.
+        /// What a crash left of an apply, where base was never told of it, is taken for a leftover, not for news.
         LeftoverAdopted,
         /// What an apply had put there before a crash is not taken for an edit.
         OwnApplyRecognised,

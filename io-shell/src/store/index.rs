@@ -286,6 +286,12 @@ impl Index for Store {
         Ok(delete.execute((num, path.as_bytes()))? > 0)
     }
 
+    fn is_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, StoreError> {
+        let Some(num) = self.num(folder) else { return Ok(false) };
+        let mut find = self.batch().prepare_cached("SELECT 1 FROM pending WHERE folder = ?1 AND path = ?2")?;
+        Ok(find.exists((num, path.as_bytes()))?)
+    }
+
     fn pending_count(&mut self, folder: FolderId) -> Result<u64, StoreError> {
         let Some(num) = self.num(folder) else { return Ok(0) };
         let mut count = self.batch().prepare_cached("SELECT count(*) FROM pending WHERE folder = ?1")?;

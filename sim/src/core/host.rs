@@ -209,13 +209,16 @@ impl Host {
             if base.as_ref().map(|b| b.stat) == entry.map(Entry::stat) {
                 return true;
             }
-            let is_past = |dot: Dot| !row.siblings.contains_key(&dot);
-            let is_history = base.as_ref().is_none_or(|b| b.dot.is_some_and(is_past));
+            let is_replaced = |dot: Dot| !row.siblings.contains_key(&dot);
+            let is_history = base.as_ref().is_none_or(|b| b.dot.is_some_and(is_replaced));
             let live: Vec<&Body> = row.siblings.values().map(|v| &v.body).filter(|body| body.is_live()).collect();
+            // What it put there was deleted or replaced meanwhile, as the row says.
+            let is_past = |content: ContentId| row.siblings.values().any(|v| v.prev == content.prefix());
             let is_shown = match (entry, &live[..]) {
                 (None, []) => true,
                 (Some(Entry { node: Kind::Dir, .. }), [Body::Dir { .. }]) => true,
-                (Some(entry), [body]) => content_of(entry).is_some() && content_of(entry) == body_content(body),
+                (Some(entry), [body]) if content_of(entry) == body_content(body) => content_of(entry).is_some(),
+                (Some(entry), [] | [_]) => content_of(entry).is_some_and(is_past),
                 _ => false,
             };
             is_history && is_shown && !is_copy(path)

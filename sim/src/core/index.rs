@@ -439,6 +439,10 @@ impl Index for ModelIndex {
         self.note((folder, path.clone()), false)
     }
 
+    fn is_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, ModelError> {
+        Ok(self.read()?.pending.contains(&(folder, path.clone())))
+    }
+
     fn pending_count(&mut self, folder: FolderId) -> Result<u64, ModelError> {
         Ok(self.read()?.pending.iter().filter(|(f, _)| *f == folder).count() as u64)
     }

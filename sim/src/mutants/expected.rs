@@ -52,6 +52,7 @@ pub fn expected(mutant: Mutant) -> Expected {
         | Mutant::CaughtUnanswered
         | Mutant::WalkSkipsKnown
         | Mutant::EpochIgnored
+        | Mutant::LeftoverIsEdit
         | Mutant::PurgeIgnored => core(&[CONVERGENCE, RETURN, LOSS, PHANTOM, LIVENESS, TRUTH]),
         Mutant::ActorReused => core(&[CONVERGENCE, RETURN, LOSS, PHANTOM, DURABLE, LIVENESS, TRUTH]),
         Mutant::SymmetricPrev

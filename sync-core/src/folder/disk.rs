@@ -1,6 +1,6 @@
 //! From the disk to rows: hints and scans name suspects, probes tell what they hold.
 
-use super::{Folder, Scan, Trouble};
+use super::{Folder, Trouble};
 use crate::context::{Context, Effect};
 use crate::error::{ItemError, ItemErrorKind};
 use crate::id::EffectId;
@@ -96,8 +96,8 @@ impl Folder {
             self.scans_due.clear();
         }
         let id = cx.start(Effect::Scan(self.id()));
-        cx.emit(Output::Scan { scan: id, folder: self.id(), within: within.clone() });
-        self.scan = Some(Scan { id, within });
+        cx.emit(Output::Scan { scan: id, folder: self.id(), within });
+        self.scan = Some(id);
     }
 
     /// Starts one probe if there is something to look at. Returns whether it did.
@@ -221,11 +221,9 @@ impl Folder {
 
     /// A walk has ended.
     pub(crate) fn scanned(&mut self, id: EffectId, outcome: Result<(), ItemError>, cx: &mut Context) {
-        let Some(scan) = self.scan.take_if(|s| s.id == id) else { return };
-        if outcome.is_ok() && scan.within.is_none() && !self.state.scanned {
-            self.first_scan_ends = true;
+        if self.scan.take_if(|scan| *scan == id).is_some() {
+            self.set_root(outcome, cx);
         }
-        self.set_root(outcome, cx);
     }
 
     /// Probed paths hold this.
@@ -312,16 +310,21 @@ impl Folder {
         } else {
             let row = self.row(path, index)?;
             let is_read = !matches!(seen, Seen::File(_, None));
+            // What was still to be done here when the process ended may have been done.
+            let may_be_ours = !self.is_open
+                && !row.siblings.is_empty()
+                && index.is_pending(self.id(), path)?
+                && !is_mutant(Mutant::LeftoverIsEdit);
             match base.as_ref() {
                 Some(base) if is_read && !is_mutant(Mutant::KeptIsTouched) && self.is_kept(path, base, index)? => {
                     sometimes(Point::KeptSpared);
                     if *seen == Seen::Absent {
                         LocalChange::Forget
                     } else {
-                        local_change(&row, None, seen, &wanted, !self.state.scanned)
+                        local_change(&row, None, seen, &wanted, may_be_ours)
                     }
                 }
-                base => local_change(&row, base, seen, &wanted, !self.state.scanned),
+                base => local_change(&row, base, seen, &wanted, may_be_ours),
             }
         };
         let existed = base.is_some();
@@ -459,15 +462,10 @@ impl Folder {
         }
     }
 
-    /// The first full scan ends for good once everything it found has been looked at.
+    /// The first full scan since the start has ended once everything it found has been looked at.
     pub(super) fn end_first_scan(&mut self) {
         let looked = self.scan.is_none() && !self.scans_due.contains(&None) && self.suspects.is_empty();
         self.is_open |= looked && self.probes == 0 && self.root_error.is_none() || is_mutant(Mutant::OpenUnlooked);
-        if self.first_scan_ends && self.is_looked_at() && self.probes == 0 {
-            self.first_scan_ends = false;
-            self.state.scanned = true;
-            self.touch();
-        }
         if self.verifying && self.is_looked_at() && self.probes == 0 {
             self.verifying = false;
         }

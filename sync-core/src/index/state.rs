@@ -131,10 +131,7 @@ pub struct FolderState {
     /// What is known of each other device in this folder.
     #[n(13)]
     pub peers: BTreeMap<DeviceId, PeerFolder>,
-    /// Whether a full scan has completed since this database began. Until then a file without a base may be a
-    /// leftover of an earlier database rather than somebody's new file.
-    #[n(14)]
-    pub scanned: bool,
+    // 14 was whether a full scan had completed.
     /// Contents that nobody is asked for, because a person wants it so.
     #[n(15)]
     #[cbor(default)]
@@ -193,4 +190,37 @@ pub struct Staged {
     /// One bit a chunk, least significant first: verified and durable.
     #[cbor(n(3), with = "minicbor::bytes")]
     pub sealed: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_with_the_field_that_is_no_more_is_read() {
+        let state = FolderState {
+            id: FolderId([7; 16]),
+            name: "folder".into(),
+            root: Box::from(&b"/root"[..]),
+            policy: Policy::default(),
+            paused: true,
+            actor: Actor(5),
+            seq: 1,
+            rev: 2,
+            epoch: 3,
+            knowledge: Vector::default(),
+            applied: Vector::default(),
+            purge_rev: 4,
+            acked: 1,
+            peers: BTreeMap::new(),
+            paused_contents: BTreeSet::new(),
+        };
+        let mut old = Vec::new();
+        assert!(minicbor::encode(&state, &mut old).is_ok());
+        assert_eq!(old[0], 0x8e, "an array of fourteen");
+        // Fifteen, the last of them `true`.
+        old[0] += 1;
+        old.push(0xf5);
+        assert_eq!(minicbor::decode::<FolderState>(&old).ok(), Some(state));
+    }
 }

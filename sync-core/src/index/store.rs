@@ -95,6 +95,8 @@ pub trait Index {
     fn mark_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, Self::Error>;
     /// Takes the note back; the answer is whether there was one.
     fn clear_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, Self::Error>;
+    /// Whether `path` is noted.
+    fn is_pending(&mut self, folder: FolderId, path: &RelPath) -> Result<bool, Self::Error>;
     /// How many paths are noted.
     fn pending_count(&mut self, folder: FolderId) -> Result<u64, Self::Error>;
     /// Noted paths after `after` (from the first, if `None`), by path.

@@ -37,7 +37,6 @@ fn begin(id: FolderId, name: String, root: Box<[u8]>, actor: Actor, epoch: u64) 
         purge_rev: 0,
         acked: 0,
         peers: BTreeMap::new(),
-        scanned: false,
         paused_contents: BTreeSet::new(),
     }
 }

@@ -54,9 +54,9 @@ pub fn body_of(seen: &Seen, known: Option<&Body>) -> Option<(Body, Stat)> {
     }
 }
 
-/// Reads a look at the disk. `first_scan` is whether no scan has completed since the database began: then a file
-/// without a base may be a leftover of what others deleted meanwhile.
-pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted, first_scan: bool) -> LocalChange {
+/// Reads a look at the disk. `may_be_ours` is whether an operation was to be done here when the process ended, and nobody
+/// has looked since: what it put there may have been deleted or replaced by others before it was committed.
+pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted, may_be_ours: bool) -> LocalChange {
     let Some((body, stat)) = body_of(seen, base.map(|b| &b.body)) else {
         return gone(row, base);
     };
@@ -70,7 +70,7 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
         }
         // Bytes that a live version has replaced already, where base's own version is history too: they are what an apply
         // put there before a crash, not somebody's edit.
-        Some(base) if is_superseded(row, base) && is_replaced(row, &body) => {
+        Some(base) if is_superseded(row, base) && (is_replaced(row, &body) || may_be_ours && is_past(row, &body)) => {
             sometimes(Point::OwnApplyRecognised);
             LocalChange::Adopt(Base { dot: base.dot, body, stat })
         }
@@ -88,7 +88,7 @@ pub fn local_change(row: &Row, base: Option<&Base>, seen: &Seen, wanted: &Wanted
             // A directory of the user's has a row of its own, even where what is in it was looked at first.
             Some(dot @ Some(_)) => LocalChange::Adopt(Base { dot, body, stat }),
             Some(None) => LocalChange::Write { body, stat, saw: None },
-            None if first_scan && is_leftover(row, &body) => {
+            None if may_be_ours && is_past(row, &body) => {
                 sometimes(Point::LeftoverAdopted);
                 LocalChange::Adopt(Base { dot: None, body, stat })
             }
@@ -142,10 +142,10 @@ fn is_replaced(row: &Row, body: &Body) -> bool {
     prefix != [0; 8] && row.siblings.values().any(|v| v.body.is_live() && v.prev == prefix)
 }
 
-/// Whether the row says that exactly this was deleted.
-fn is_leftover(row: &Row, body: &Body) -> bool {
-    let deleted = |prev: &[u8; 8]| *prev == body.content_prefix();
-    !row.is_live() && row.siblings.values().any(|v| deleted(&v.prev))
+/// Whether the row says that exactly this was deleted or replaced.
+fn is_past(row: &Row, body: &Body) -> bool {
+    let prefix = body.content_prefix();
+    prefix != [0; 8] && row.siblings.values().any(|v| v.prev == prefix)
 }
 
 #[cfg(test)]
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recreated_file_is_new_unless_the_database_is() {
+    fn a_recreated_file_is_new_unless_an_apply_was_under_way() {
         let row = row_of(&[(dot(1, 1), file("x"), None), (dot(1, 2), Body::Tomb, Some(dot(1, 1)))]);
         let write = local_change(&row, None, &seen("x"), &Wanted::Absent, false);
         assert_eq!(write, LocalChange::Write { body: file("x"), stat: STAT, saw: None });
@@ -195,6 +195,12 @@ mod tests {
         assert_eq!(leftover, LocalChange::Adopt(Base { dot: None, body: file("x"), stat: STAT }));
         let other = local_change(&row, None, &seen("y"), &Wanted::Absent, true);
         assert!(matches!(other, LocalChange::Write { .. }), "what was never deleted is never dropped");
+        let old = Base { dot: Some(dot(3, 1)), body: file("z"), stat: STAT };
+        let moved = Stat { inode: 2, ..STAT };
+        let over =
+            |ours| local_change(&row, Some(&old), &Seen::File(moved, Some(ContentId::of(b"x"))), &Wanted::Absent, ours);
+        assert_eq!(over(true), LocalChange::Adopt(Base { dot: old.dot, body: file("x"), stat: moved }));
+        assert!(matches!(over(false), LocalChange::Write { .. }), "somebody's choice");
     }
 
     #[test]
