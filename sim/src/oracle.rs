@@ -75,6 +75,8 @@ pub struct Oracle {
     baseline: Option<BTreeMap<RelPath, Face>>,
     /// Who has touched which path since, and what it showed after each touch.
     touched: BTreeMap<RelPath, BTreeMap<usize, Vec<Option<Face>>>>,
+    /// What people wrote to files after these were displaced: no device knows it, so only the trash has it.
+    late: BTreeSet<ContentId>,
     /// Touches of what the device knew to be replaced, which count for nothing unless it forgets that.
     in_vain: Vec<(usize, RelPath, Option<Face>)>,
     /// Whose last touch of which path may count for nothing or not.
@@ -158,6 +160,14 @@ impl Oracle {
     /// A person has removed or replaced an entry that showed `content`.
     pub fn superseded(&mut self, content: ContentId) {
         self.contents.entry(content).or_default().superseded = true;
+    }
+
+    /// A person has written to a file that showed `was` before it was displaced, and holds `is` now: that stays in the trash.
+    pub fn wrote_late(&mut self, was: ContentId, is: ContentId) {
+        self.late.remove(&was);
+        self.late.insert(is);
+        self.superseded(was);
+        self.wrote(is);
     }
 
     /// A device has taken `content` into its index.
@@ -379,7 +389,11 @@ impl Oracle {
 
     /// Every content that was indexed can be had back, unless a person who saw it did away with it.
     fn check_losses<D: Shows>(&mut self, disks: &[(usize, &D)]) {
-        let held = disks.iter().flat_map(|(_, d)| d.holds()).collect();
+        let held: BTreeSet<ContentId> = disks.iter().flat_map(|(_, d)| d.holds()).collect();
+        for content in self.late.difference(&held).copied().collect::<Vec<_>>() {
+            let what = format!("content {} was written to a displaced file, and is nowhere", content.short());
+            self.fail(Invariant::NoSilentLoss, what);
+        }
         for content in self.unaccounted(&held) {
             let what = format!("content {} was indexed, is nowhere, and nobody did away with it", content.short());
             self.fail(Invariant::NoSilentLoss, what);

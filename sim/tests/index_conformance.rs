@@ -172,6 +172,7 @@ impl Pair {
             purge_rev: 0,
             acked: 0,
             peers,
+            paused_contents: [self.content()].into(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! A path that would leave the folder, name its staging area or exceed a limit does not exist as a value, so nothing
 //! downstream has to check again.
 
+use crate::proving::{Mutant, is_mutant};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
@@ -13,6 +14,11 @@ pub const MAX_PATH: usize = 4096;
 pub const MAX_NAME: usize = 255;
 /// The directory inside a folder that is landropic's own: staging, trash, marker. Excluded from sync.
 pub const PRIVATE_DIR: &str = ".landropic";
+
+/// Whether a name in a folder's root is that of landropic's own directory, in any case.
+pub fn is_private(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(PRIVATE_DIR.as_bytes()) && !is_mutant(Mutant::PrivateShown)
+}
 
 /// Why bytes are not a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +86,7 @@ impl RelPath {
         let mut components = bytes.split(|b| *b == b'/');
         let first = components.next().unwrap_or_default();
         check_name(first)?;
-        if first.eq_ignore_ascii_case(PRIVATE_DIR.as_bytes()) {
+        if is_private(first) {
             return Err(PathError::Private);
         }
         components.try_for_each(check_name)?;

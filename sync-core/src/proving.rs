@@ -184,9 +184,9 @@ table! {
         ChunkUnverified,
         /// A local copy is staged whatever the source holds by now.
         CopyUnverified,
-        /// An entry that could not be looked at passes for one that is gone.
+        /// What could not be looked at passes for nothing there.
         VanishedUnread,
-        /// The folder's private directory is walked like any other.
+        /// The folder's private directory is one like any other.
         PrivateShown,
         /// The start of a run removes staged files that it should resume from.
         SweptAll,

@@ -272,7 +272,9 @@ fn edits_made_around_a_kill_are_kept() {
 fn of_an_edited_file_only_what_is_new_crosses() {
     let lab = Lab::new(Duration::from_secs(120));
     let mut rng = Rng::new(1);
-    let mut pair = Pair::new(&lab, |root| drop(make_noise(&root.join(BIG), 64 << 20, &mut rng)));
+    let mut pair = Pair::new(&lab, |root| {
+        make_noise(&root.join(BIG), 64 << 20, &mut rng);
+    });
     let (a, b) = (pair.a.root.join(BIG), pair.b.root.join(BIG));
     let count = |pair: &Pair<'_>, what: &str| number(&pair.b.status()["counters"][what]);
     let before = |bytes: &[u8]| -> Vec<u8> { [b"in front", bytes].concat() };

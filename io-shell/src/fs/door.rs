@@ -8,6 +8,8 @@ use rustix::io::Errno;
 pub enum Step {
     /// Read a directory.
     List,
+    /// Look at what has a name in the tree.
+    Look,
     /// Read a file of the tree.
     Read,
     /// Make room in the staging area.

@@ -6,7 +6,7 @@ use super::door::{self, Step};
 use super::errors::{at_path, errno_of, is_gone, trouble};
 use super::lists::Lists;
 use super::root::{Root, open_below};
-use super::stat::{Device, if_any, stat_at, stat_fd};
+use super::stat::{Device, look_at, stat_fd};
 use rustix::fd::OwnedFd;
 use rustix::fs::{OFlags, readlinkat};
 use rustix::io::Errno;
@@ -63,7 +63,7 @@ impl Probe<'_> {
             Err(errno) => return Err(at_path("open the directory of", path, errno)),
         };
         let name = path.name();
-        let stat = if_any(stat_at(&*parent, name.as_bytes(), self.home));
+        let stat = look_at(&*parent, name.as_bytes(), self.home);
         let Some(stat) = stat.map_err(|errno| at_path("statx", path, errno))? else {
             return Ok(Seen::Absent);
         };
@@ -131,7 +131,7 @@ impl Probe<'_> {
 
     /// Whether the path still leads to what was read.
     fn still(&self, path: &RelPath, parent: &OwnedFd, stat: &Stat) -> Result<(), ItemError> {
-        match if_any(stat_at(parent, path.name().as_bytes(), self.home)) {
+        match look_at(parent, path.name().as_bytes(), self.home) {
             Ok(Some(now)) if now == *stat => Ok(()),
             Ok(_) => Err(busy(path)),
             Err(errno) => Err(at_path("statx", path, errno)),
@@ -193,6 +193,7 @@ fn busy(path: &RelPath) -> ItemError {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::fs::stat::stat_at;
     use std::io::Write;
     use std::os::unix::fs::symlink;
     use sync_core::FolderId;

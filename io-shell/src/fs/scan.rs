@@ -3,7 +3,7 @@
 use super::door::{self, Step};
 use super::errors::{at_path, is_gone, trouble};
 use super::root::{Root, RootDir};
-use super::stat::{if_any, stat_at};
+use super::stat::look_at;
 use rustix::fd::OwnedFd;
 use rustix::fs::{OFlags, RawDir};
 use rustix::io::Errno;
@@ -11,8 +11,7 @@ use std::ffi::CString;
 use std::mem::MaybeUninit;
 use sync_core::ItemError;
 use sync_core::index::{Stat, StatKind};
-use sync_core::path::{DirPath, Name, PRIVATE_DIR, RelPath};
-use sync_core::proving::{Mutant, is_mutant};
+use sync_core::path::{DirPath, Name, RelPath, is_private};
 
 /// Bytes of directory entries asked of the kernel at once.
 const ENTRIES: usize = 64 << 10;
@@ -118,8 +117,7 @@ impl Walk<'_> {
         let mut after = None;
         for name in names {
             // An entry that could not be looked at must not pass for one that is gone.
-            let stat = if_any(stat_at(&fd, &*name, self.root.device()));
-            let stat = stat.or_else(|errno| if is_mutant(Mutant::VanishedUnread) { Ok(None) } else { Err(errno) });
+            let stat = look_at(&fd, &*name, self.root.device());
             let Some(stat) = stat.map_err(|errno| Stop::Failed("statx", errno))? else {
                 continue;
             };
@@ -154,8 +152,8 @@ impl Walk<'_> {
             let entry = entry?;
             let name = entry.file_name();
             let bytes = name.to_bytes();
-            let is_private = is_root && bytes.eq_ignore_ascii_case(PRIVATE_DIR.as_bytes());
-            if !matches!(bytes, b"." | b"..") && (!is_private || is_mutant(Mutant::PrivateShown)) {
+            let is_own = is_root && is_private(bytes);
+            if !matches!(bytes, b"." | b"..") && !is_own {
                 names.push(CString::from(name));
             }
         }
@@ -190,6 +188,7 @@ mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
+    use sync_core::path::PRIVATE_DIR;
     use sync_core::{FolderId, ItemErrorKind};
 
     fn folder() -> (tempfile::TempDir, Root) {

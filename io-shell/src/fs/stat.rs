@@ -1,9 +1,11 @@
 //! Fingerprints of directory entries.
 
+use super::door::{self, Step};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use sync_core::index::{Stat, StatKind};
+use sync_core::proving::{Mutant, is_mutant};
 
 /// A device number.
 pub(super) type Device = (u32, u32);
@@ -41,6 +43,12 @@ pub(super) fn if_any(stat: Result<Stat, Errno>) -> Result<Option<Stat>, Errno> {
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// What a look at `name`, in a directory of the tree, finds there. One that fails must not pass for nothing there.
+pub(super) fn look_at(dir: impl AsFd, name: impl rustix::path::Arg, home: Device) -> Result<Option<Stat>, Errno> {
+    let looked = door::pass(Step::Look).and_then(|()| if_any(stat_at(dir, name, home)));
+    looked.or_else(|errno| if is_mutant(Mutant::VanishedUnread) { Ok(None) } else { Err(errno) })
 }
 
 /// Whether two fingerprints are of the same entry in the same state, where a rename has touched the change time.

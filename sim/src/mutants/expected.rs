@@ -108,10 +108,7 @@ pub fn expected(mutant: Mutant) -> Expected {
         Mutant::CopyNotAwaited => turmoil(&[LOSS], "nothing ever goes from the model trash, and everybody looks there"),
         Mutant::DotsKeptAfterRollback | Mutant::RollbackUnnoticed => core(&[DURABLE, LOSS, CONVERGENCE]),
         Mutant::ReplacesUnlooked => turmoil(&[PRE_IMAGE, LOSS], "the model disk moves files in one instant"),
-        Mutant::VanishedUnread => turmoil(
-            &[PHANTOM],
-            "the core looks again at what a scan misses, and the model disk has no names that cannot be looked at",
-        ),
+        Mutant::VanishedUnread => turmoil(&[PHANTOM], "the model disk tells by itself what failed from what is gone"),
         Mutant::PrivateShown => {
             turmoil(&[Broken(Containment), CONVERGENCE], "the model disk keeps what is private elsewhere")
         }

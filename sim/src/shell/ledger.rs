@@ -6,6 +6,12 @@ use crate::oracle::{Face, Shows};
 use crate::outcome::Invariant;
 use sync_core::RelPath;
 use sync_core::output::Event;
+use sync_core::path::PRIVATE_DIR;
+
+/// Whether `path` is in the directory that no path of a folder leads to.
+fn is_own(path: &RelPath) -> bool {
+    path.components().next() == Some(PRIVATE_DIR.as_bytes())
+}
 
 impl World {
     /// Somebody has done something to a folder: what shows now is as a person wants it.
@@ -51,6 +57,10 @@ impl World {
         let mut deleted = Vec::new();
         for event in self.hosts[host].take_events() {
             match event {
+                Event::LocalChange { path, .. } if is_own(&path) => {
+                    let what = format!("host {host}: {} is landropic's own, and counts as somebody's", path.display());
+                    self.fail(Invariant::Containment, what);
+                }
                 Event::LocalChange { path, change: "deleted", .. } if self.trees[host].face(&path).is_some() => {
                     deleted.push(path);
                 }

@@ -4,10 +4,12 @@ use super::host::Host;
 use super::net::HostNet;
 use super::people::CANARY;
 use super::plan::Shape;
-use super::stranger::knock;
+use super::stranger::{self, knock};
 use super::world::{ANSWER_MS, World};
 use crate::dice::{Dice, Domain};
+use crate::outcome::Invariant;
 use io_shell::api::handle::DaemonRequest;
+use std::net::SocketAddr;
 use sync_core::{Command, FolderId};
 
 impl World {
@@ -36,18 +38,18 @@ impl World {
             let mut is_mistyped = self.dice.percent(50);
             for (a, b) in self.pairs().into_iter().filter(|(a, _)| *a > 0) {
                 let at = if std::mem::take(&mut is_mistyped) { 0 } else { b };
-                self.introduce(a, b, at, folder)?;
-                self.introduce(b, a, a, folder)?;
+                self.introduce(a, b, self.hosts[at].addr(), folder)?;
+                self.introduce(b, a, self.hosts[a].addr(), folder)?;
             }
             self.connect()?;
         }
         Ok(())
     }
 
-    /// Host `a` learns of host `b`, as if they had paired, and that it can be reached where host `at` is.
-    fn introduce(&mut self, a: usize, b: usize, at: usize, folder: FolderId) -> Result<(), String> {
+    /// Host `a` learns of host `b`, as if they had paired, and that it can be reached at `addr`.
+    fn introduce(&mut self, a: usize, b: usize, addr: String, folder: FolderId) -> Result<(), String> {
         let Some((device, key)) = self.hosts[b].device() else { return Err(format!("h{b} is not up")) };
-        let (name, addr) = (self.hosts[b].name.clone(), Some(self.hosts[at].addr()));
+        let (name, addr) = (self.hosts[b].name.clone(), Some(addr));
         let folder_name = format!("{CANARY} folder");
         let command = Command::Pair { device, key, name, addr, folder, folder_name, root: None };
         self.ask(a, |reply| DaemonRequest::Core { command, reply }).map(drop)
@@ -83,5 +85,31 @@ impl World {
         self.sim.host("stranger", move || {
             knock(HostNet::new(ip, links.clone(), random), key, addr.clone(), knocks.clone())
         });
+        if let Err(what) = self.mislead(SocketAddr::new(ip, stranger::PORT)) {
+            self.fail(Invariant::Convergence, format!("the hosts could not be misled: {what}"));
+        }
+    }
+
+    /// Everybody is told that those it knows can be reached at `addr`, as if they had been once. Whoever connects anew
+    /// tries that first.
+    fn mislead(&mut self, addr: SocketAddr) -> Result<(), String> {
+        let Some(folder) = self.hosts[0].status().and_then(|status| Some(status.folders.first()?.id)) else {
+            return Err("no folder is shared".into());
+        };
+        for (a, b) in self.pairs().into_iter().flat_map(|(a, b)| [(a, b), (b, a)]) {
+            let Some((device, _)) = self.hosts[b].device() else { continue };
+            if self.hosts[a].status().is_some_and(|status| status.peers.iter().any(|peer| peer.id == device)) {
+                self.introduce(a, b, addr.to_string(), folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes whatever a stranger has got.
+    pub(super) fn watch_stranger(&mut self) {
+        let got = std::mem::take(&mut self.knocks.borrow_mut().got);
+        if !got.is_empty() {
+            self.fail(Invariant::NoUnauthenticatedEffect, format!("a stranger was given {got:?}"));
+        }
     }
 }

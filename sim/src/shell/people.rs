@@ -5,8 +5,8 @@ use super::tree::Tree;
 use crate::dice::{Dice, Domain};
 use crate::oracle::{Face, Oracle, Shows};
 use std::fs::{self, File, Permissions};
-use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use sync_core::{ContentId, RelPath};
@@ -23,6 +23,8 @@ pub struct Person {
     dice: Dice,
     largest: u64,
     edits: u64,
+    /// What it has open.
+    open: Vec<File>,
 }
 
 /// The person's hands: one host's folder at one moment.
@@ -38,7 +40,7 @@ struct Hands<'w> {
 impl Person {
     /// The person at host number `host`, whose files have up to `largest` bytes.
     pub fn new(seed: u64, host: u64, largest: u64) -> Self {
-        Self { dice: Dice::new(seed, Domain::ShellPeople, host), largest, edits: 0 }
+        Self { dice: Dice::new(seed, Domain::ShellPeople, host), largest, edits: 0, open: Vec::new() }
     }
 
     /// Does one thing to the folder, which shows `tree`. Returns the paths that have changed.
@@ -94,6 +96,33 @@ impl Person {
             _ => hands.make_dir(&format!("{CANARY}-d{}", self.dice.range(0, DIRS)))?,
         }
         Ok(hands.changed)
+    }
+
+    /// Writes to each file it has open that is in the trash by now, and lets go of it; then opens whatever the folder shows.
+    /// Returns to how many it wrote.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn write_late(&mut self, host: &Host, tree: &Tree, oracle: &mut Oracle) -> io::Result<u64> {
+        let trashed = tree.trashed()?;
+        let mut count = 0;
+        for mut file in std::mem::take(&mut self.open) {
+            let inode = file.metadata()?.ino();
+            let Some((path, _)) = trashed.iter().find(|(_, meta)| meta.ino() == inode) else { continue };
+            let was = ContentId::of(&fs::read(path)?);
+            self.edits += 1;
+            writeln!(file, "{CANARY} {} late, {}", host.name, self.edits)?;
+            let is = ContentId::of(&fs::read(path)?);
+            oracle.wrote_late(was, is);
+            tracing::debug!(host = host.name, path = %path.display(), was = was.short(), is = is.short(), "wrote late");
+            count += 1;
+        }
+        for (path, face) in tree.faces() {
+            if matches!(face, Face::File(..)) {
+                self.open.push(File::options().append(true).open(host.root.join(path.display()))?);
+            }
+        }
+        Ok(count)
     }
 
     /// A name, in a directory as often as not.

@@ -41,7 +41,7 @@ pub enum Trouble {
     Hints,
     /// Wall clocks are wrong, and jump.
     Skew,
-    /// Somebody who was never paired tries to get in.
+    /// Somebody who was never paired tries to get in, and waits where members are expected.
     Stranger,
     /// A folder is moved away for a while.
     Root,
@@ -49,11 +49,13 @@ pub enum Trouble {
     Meddling,
     /// Trash is purged as soon as it is some seconds old.
     Purge,
+    /// People have files open, and write to them after they were displaced.
+    Late,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Loss,
         Self::Burst,
         Self::Duplicate,
@@ -72,6 +74,7 @@ impl Trouble {
         Self::Root,
         Self::Meddling,
         Self::Purge,
+        Self::Late,
     ];
 }
 
@@ -127,7 +130,10 @@ impl Plan {
         let mut troubles = BTreeSet::new();
         if !dice.percent(10) {
             let share = dice.range(10, 70);
-            troubles.extend(Trouble::ALL.into_iter().filter(|_| dice.percent(share)));
+            // What came last draws from a stream of its own, so that seeds without it are what they were.
+            let mut late = Dice::new(seed, Domain::ShellPlan, 1);
+            let mut draw = |trouble| if trouble == Trouble::Late { &mut late } else { &mut dice }.percent(share);
+            troubles.extend(Trouble::ALL.into_iter().filter(|trouble| draw(*trouble)));
         }
         let way = way(&mut dice, &troubles);
         let disk_percent = dice.range(2, 30);
@@ -201,7 +207,8 @@ fn way(dice: &mut Dice, troubles: &BTreeSet<Trouble>) -> Way {
             | Trouble::Stranger
             | Trouble::Root
             | Trouble::Meddling
-            | Trouble::Purge => {}
+            | Trouble::Purge
+            | Trouble::Late => {}
         }
     }
     way

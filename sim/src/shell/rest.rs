@@ -61,12 +61,8 @@ impl World {
                 .any(|s| s.peers.iter().any(|p| p.id == id) || s.folders.iter().any(|f| f.members.contains(&id)))
         };
         let is_known = stranger.is_some_and(known);
-        let got = std::mem::take(&mut self.knocks.borrow_mut().got);
         if is_known {
             self.fail(Invariant::NoUnauthenticatedEffect, "a stranger has become known".into());
-        }
-        if !got.is_empty() {
-            self.fail(Invariant::NoUnauthenticatedEffect, format!("a stranger was given {got:?}"));
         }
     }
 

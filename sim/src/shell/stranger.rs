@@ -1,4 +1,4 @@
-//! Somebody who has a key of its own, was never paired, and tries to get in.
+//! Somebody who has a key of its own, was never paired, and tries to get in; and who waits where members are looked for.
 
 use super::clock::HostClock;
 use super::net::HostNet;
@@ -17,6 +17,8 @@ use sync_core::wire::{Message, Want, WantItem, encode};
 use sync_core::{CloseCode, ContentId, DeviceId, FolderId, Input};
 use tokio::sync::mpsc;
 
+/// Where it listens.
+pub const PORT: u16 = 1_234;
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(1_500);
 /// How long an attempt waits to be thrown out.
@@ -33,7 +35,7 @@ pub struct Knocks {
     pub got: Vec<String>,
 }
 
-/// Knocks at the door of the holder of `key` at `addr` for ever, and asks for things.
+/// Knocks at the door of the holder of `key` at `addr` for ever, and asks for things. Opens to whoever comes.
 ///
 /// # Errors
 /// Its own network cannot be set up.
@@ -44,12 +46,15 @@ pub async fn knock(net: HostNet, key: PublicKey, addr: String, knocks: Rc<RefCel
     let (inbox, mut inputs) = mpsc::channel(64);
     let (pairings, _paired) = mpsc::channel(1);
     let invites = Invites::new(net.clone(), Arc::new(HostClock::default()), "stranger".into(), pairings);
-    let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 1_234);
+    let listen = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT);
     let network = Network::bind(net, listen, &identity, inbox, Arc::new(invites))?;
     for attempt in 1.. {
         network.dial(EffectId(attempt), key, vec![addr.clone()]);
         while let Ok(Some(input)) = tokio::time::timeout(PATIENCE, inputs.recv()).await {
-            if let Input::LinkUp { link, .. } = input {
+            if let Input::LinkUp { link, dial: None, .. } = input {
+                // Somebody has come, and looks for a member here. What is said to that one must not be said to this one.
+                network.admit(link);
+            } else if let Input::LinkUp { link, .. } = input {
                 network.admit(link);
                 network.send(link, Lane::Control, b"let me in".to_vec());
                 let got = tokio::time::timeout(PATIENCE, ask(&network, link)).await;

@@ -137,18 +137,27 @@ impl Tree {
     /// The operating system's.
     pub fn look_into_trash(&mut self) -> io::Result<()> {
         self.trash.clear();
-        let mut open = vec![self.root.join(PRIVATE_DIR).join("trash")];
+        for (path, meta) in self.trashed()? {
+            self.trash.extend(face(&path, &meta)?.and_then(|face| face.content()));
+        }
+        Ok(())
+    }
+
+    /// Everything in the trash but directories.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn trashed(&self) -> io::Result<Vec<(PathBuf, fs::Metadata)>> {
+        let (mut open, mut found) = (vec![self.root.join(PRIVATE_DIR).join("trash")], Vec::new());
         while let Some(dir) = open.pop() {
             for entry in fs::read_dir(&dir)? {
                 let path = entry?.path();
                 let meta = fs::symlink_metadata(&path)?;
-                match face(&path, &meta)? {
-                    Some(Face::Dir(_)) => open.push(path),
-                    face => self.trash.extend(face.and_then(|face| face.content())),
-                }
+                if meta.is_dir() { open.push(path) } else { found.push((path, meta)) }
             }
         }
-        Ok(())
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(found)
     }
 }
 

@@ -22,6 +22,7 @@ enum Happening {
     BadDisk(usize, bool),
     Skew(usize, i64),
     Root(usize, bool),
+    Late(usize),
 }
 
 impl World {
@@ -93,6 +94,12 @@ impl World {
                 add(dice.range(from, until), Happening::Skew(dice.index(hosts), far));
             }
         }
+        if plan.has(Trouble::Late) {
+            let mut dice = dice(10);
+            for _ in 0..dice.range(4, 16) {
+                add(dice.range(from, until), Happening::Late(dice.index(hosts)));
+            }
+        }
         agenda
     }
 
@@ -129,6 +136,7 @@ impl World {
                 self.hosts[host].disk.set_bad(if bad { self.plan.disk_percent } else { 0 });
             }
             Happening::Root(host, away) => self.move_root(host, away),
+            Happening::Late(host) => self.write_late(host),
             Happening::Skew(host, far) => {
                 self.count("skew");
                 self.hosts[host].clock.skew_ns.store(far, Relaxed);
@@ -174,6 +182,18 @@ impl World {
             Err(error) => self.fail(Invariant::Containment, format!("a person at h{host} was hindered: {error}")),
         }
         self.acted(host);
+    }
+
+    /// The person at a host writes to what it has open and was displaced, and opens whatever else it sees.
+    fn write_late(&mut self, host: usize) {
+        if self.is_away(host) {
+            return;
+        }
+        self.oracle.now = (self.now_ms * 1_000, 0);
+        match self.people[host].write_late(&self.hosts[host], &self.trees[host], &mut self.oracle) {
+            Ok(count) => (0..count).for_each(|_| self.count("late")),
+            Err(error) => self.fail(Invariant::Containment, format!("a late writer at h{host} was hindered: {error}")),
+        }
     }
 
     /// The watcher at a host notices that `path` has changed, if it is not inattentive.

@@ -164,6 +164,7 @@ impl World {
         for leak in self.links.take_leaks() {
             self.fail(Invariant::WireSecrecy, leak);
         }
+        self.watch_stranger();
     }
 
     /// Asks a host and moves on until it answers.
