@@ -279,10 +279,10 @@ fn of_an_edited_file_only_what_is_new_crosses() {
     let count = |pair: &Pair<'_>, what: &str| number(&pair.b.status()["counters"][what]);
     let before = |bytes: &[u8]| -> Vec<u8> { [b"in front", bytes].concat() };
     let amid = |bytes: &[u8]| -> Vec<u8> { [&bytes[..1 << 20], &[7; 4_096], &bytes[(1 << 20) + 4_096..]].concat() };
-    let edits: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 2] = [("inserted", &before), ("overwritten", &amid)];
-    for (name, edit) in edits {
+    for name in ["inserted", "overwritten"] {
         let fetched = count(&pair, "fetched_bytes");
-        let edited = edit(&fs::read(&a).unwrap());
+        let whole = fs::read(&a).unwrap();
+        let edited = if name == "inserted" { before(&whole) } else { amid(&whole) };
         // As editors save: written beside it, and renamed into place.
         let beside = a.with_file_name("..partial");
         fs::write(&beside, &edited).unwrap();
