@@ -238,6 +238,8 @@ table! {
         KeptSpared,
         /// A copy that is done away with settles nothing while the disk holds its version at the lost name.
         HeldCopySpared,
+        /// A look at a copy waits for what is under way at the name that its version lost.
+        SourceAwaited,
         /// A periodic scan begins.
         RescanDue,
         /// A scan finds a change that no hint named.

@@ -104,9 +104,9 @@ impl Folder {
     fn start_probe<I: Index>(&mut self, cx: &mut Context, index: &mut I) -> Result<bool, I::Error> {
         let limit = cx.config.limits.probe_paths;
         let free = |path: &&RelPath| !self.locks.contains(*path) || is_mutant(Mutant::LocksIgnored);
-        let mut paths: Vec<RelPath> = self.suspects.keys().filter(free).take(limit).cloned().collect();
+        let mut paths = self.without_source_locked(self.suspects.keys().filter(free), limit, index)?;
         if paths.is_empty() {
-            paths = self.gone_paths(cx.now(), limit);
+            paths = self.gone_paths(cx.now(), limit, index)?;
         }
         if paths.is_empty() {
             return Ok(false);
@@ -127,11 +127,36 @@ impl Folder {
         Ok(true)
     }
 
+    /// The first of `paths`, but for copies whose source is under an effect. Whether this disk still has their version there,
+    /// and so whether what a person did to them settles it, shows only when that has ended.
+    fn without_source_locked<'a, I: Index>(
+        &self,
+        paths: impl Iterator<Item = &'a RelPath>,
+        limit: usize,
+        index: &mut I,
+    ) -> Result<Vec<RelPath>, I::Error> {
+        if self.locks.is_empty() || self.copies.is_empty() {
+            return Ok(paths.take(limit).cloned().collect());
+        }
+        let mut first = Vec::new();
+        for path in paths {
+            if first.len() == limit {
+                break;
+            }
+            let base = index.base(self.id(), path)?;
+            match self.copy_shown(path, base.as_ref(), index)? {
+                Some((source, _)) if self.locks.contains(&source) => sometimes(Point::SourceAwaited),
+                _ => first.push(path.clone()),
+            }
+        }
+        Ok(first)
+    }
+
     /// Paths that seem gone and may be taken for deleted.
-    fn gone_paths(&self, now: Instant, limit: usize) -> Vec<RelPath> {
+    fn gone_paths<I: Index>(&self, now: Instant, limit: usize, index: &mut I) -> Result<Vec<RelPath>, I::Error> {
         let is_quiet = self.is_quiet();
         if !is_quiet && self.missing.earliest().is_none_or(|at| at > now) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let is_gone = |path: &&RelPath| {
             let is_due = |at: Instant| is_quiet || at <= now;
@@ -140,12 +165,12 @@ impl Folder {
         // Conflict copies first: what goes beside them may give their versions other names. A directory at the name of one
         // waits for what is in it as everywhere: until then another look at it would only come to the same.
         let is_copy = |path: &&RelPath| is_gone(path) && !self.missing.has_below(path);
-        let copies: Vec<RelPath> = self.copies.paths().filter(is_copy).take(limit).cloned().collect();
+        let copies = self.without_source_locked(self.copies.paths().filter(is_copy), limit, index)?;
         if !copies.is_empty() {
-            return copies;
+            return Ok(copies);
         }
         // Backwards: what is in a directory before the directory.
-        self.missing.paths().rev().filter(is_gone).take(limit).cloned().collect()
+        self.without_source_locked(self.missing.paths().rev().filter(is_gone), limit, index)
     }
 
     /// Whether something below `path` is under an effect. It is judged first: until then another look at the directory
