@@ -314,6 +314,21 @@ impl Oracle {
         }
     }
 
+    /// A device has taken `content` away from `path`, and `disks` are what all devices show now. A version that loses its name
+    /// keeps it until it shows as a copy, unless somebody has done away with it.
+    pub fn took_away<D: Shows>(&mut self, host: usize, path: &RelPath, content: ContentId, disks: &[&D]) {
+        let is_due = self.contents.get(&content).is_some_and(|fate| fate.indexed && !fate.superseded);
+        // Of a half it is not known yet whether it was done away with.
+        if !is_due || is_copy(path) || self.is_halved(content) || self.is_unsure() {
+            return;
+        }
+        let shows = |disk: &&D| disk.paths().any(|p| disk.face(p).and_then(|face| face.content()) == Some(content));
+        if !disks.iter().any(shows) {
+            let what = format!("host {host}: {} is taken away, and {} shows nowhere", path.display(), content.short());
+            self.fail(Invariant::NoSilentLoss, what);
+        }
+    }
+
     /// A device has put a file in place: nothing but what a person once saved may ever show.
     pub fn placed(&mut self, host: usize, path: &RelPath, content: ContentId) {
         if !self.hostility && !self.contents.contains_key(&content) {

@@ -1,6 +1,6 @@
 //! What a host's disk is busy with, step by step, so that people and crashes come between any two steps.
 
-use crate::core::disk::{Entry, content_of};
+use crate::core::disk::{Disk, Entry, content_of};
 use crate::core::world::World;
 use crate::outcome::Invariant;
 use sync_core::id::{AskId, EffectId};
@@ -212,7 +212,11 @@ impl World {
             self.hosts[host].kept.begun_anew(content);
         }
         match before.and_then(content_of) {
-            Some(content) if now != Some(content) => self.oracle.displaced(host, &op.path, content),
+            Some(content) if now != Some(content) => {
+                self.oracle.displaced(host, &op.path, content);
+                let disks: Vec<&Disk> = self.hosts.iter().map(|host| &host.disk).collect();
+                self.oracle.took_away(host, &op.path, content, &disks);
+            }
             Some(_) | None => {}
         }
         if self.hosts[host].watcher.percent(50) {

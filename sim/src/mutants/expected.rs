@@ -86,6 +86,7 @@ pub fn expected(mutant: Mutant) -> Expected {
         | Mutant::LacksForGood
         | Mutant::AnswersShifted
         | Mutant::DormantForEver => core(&[CONVERGENCE, TRUTH, LIVENESS]),
+        Mutant::CopyNotAwaited => core(&[LOSS]),
         Mutant::LostRootIsEmpty | Mutant::UnreadIsGone => core(&[PHANTOM, LOSS]),
         Mutant::BaseForgotten | Mutant::OpenUnlooked => {
             core(&[CONVERGENCE, LOSS, RETURN, PHANTOM, BUSY, LIVENESS, TRUTH])
@@ -105,7 +106,6 @@ pub fn expected(mutant: Mutant) -> Expected {
         Mutant::PromiseUndurable | Mutant::CommitNotDurable => core(&[DURABLE]),
         Mutant::ChanceUnseeded => core(&[Unrepeatable]),
         Mutant::PreImageUnchecked => core(&[PRE_IMAGE, LOSS, CONVERGENCE, LIVENESS, TRUTH]),
-        Mutant::CopyNotAwaited => turmoil(&[LOSS], "nothing ever goes from the model trash, and everybody looks there"),
         Mutant::DotsKeptAfterRollback | Mutant::RollbackUnnoticed => core(&[DURABLE, LOSS, CONVERGENCE]),
         Mutant::ReplacesUnlooked => turmoil(&[PRE_IMAGE, LOSS], "the model disk moves files in one instant"),
         Mutant::VanishedUnread => turmoil(&[PHANTOM], "the model disk tells by itself what failed from what is gone"),

@@ -33,6 +33,11 @@ impl Oracle {
         }
     }
 
+    /// Whether a person has taken `content` away at one of two places since all was last at rest.
+    pub(super) fn is_halved(&self, content: ContentId) -> bool {
+        self.halves.iter().any(|half| half.content == content)
+    }
+
     /// Counts as done away with what may be, though another place of the person's showed it.
     pub(super) fn judge_halves(&mut self) {
         for half in std::mem::take(&mut self.halves) {
