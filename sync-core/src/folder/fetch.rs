@@ -528,9 +528,7 @@ impl Folder {
         self.staged.remove(&content);
         index.remove_staged(self.id(), content)?;
         cx.emit(Output::Unstage { folder: self.id(), content });
-        self.transfers.set_busy(content, "waiting");
-        self.transfers.begin_again(content);
-        self.transfers.enqueue(content, cx.config.limits.small_bytes);
+        self.transfers.start_over(content, cx.config.limits.small_bytes);
         Ok(())
     }
 

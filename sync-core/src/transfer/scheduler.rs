@@ -322,6 +322,16 @@ impl Transfers {
         }
     }
 
+    /// Begins `content` anew with nothing of it staged.
+    pub fn start_over(&mut self, content: ContentId, small_bytes: u64) {
+        self.dequeue(content);
+        if let Some(t) = self.all.get_mut(&content) {
+            (t.state, t.aside, t.doubted) = (State::Idle, None, None);
+        }
+        self.begin_again(content);
+        self.enqueue(content, small_bytes);
+    }
+
     /// A content may be asked of peers from now on.
     pub fn enqueue(&mut self, content: ContentId, small_bytes: u64) {
         if let Some(t) = self.all.get_mut(&content) {
