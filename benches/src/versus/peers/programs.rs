@@ -187,7 +187,10 @@ mod tests {
         }
         assert_eq!(files_below(dir.path()), 2);
         until_shown(&Done::Files(dir.path(), 2)).unwrap();
-        until_shown(&Done::Shows(&|| true)).unwrap();
+        let looks = std::cell::Cell::new(0);
+        let at_the_third_look = || looks.replace(looks.get() + 1) == 2;
+        until_shown(&Done::Shows(&at_the_third_look)).unwrap();
+        assert_eq!(looks.get(), 3);
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn one(peer: &dyn Peer, pair: &mut dyn Pair, site: &Site, name: &str, bytes: &[u
     }
     let took = started.elapsed();
     if !peer.is_daemon() {
-        pair.finish(&Done::Shows(&|| true))?;
+        pair.finish(&Done::Shows(&|| expected.exists()))?;
     }
     ensure!(fs::read(&expected)? == bytes, "{name} appeared with other bytes");
     Ok(took)
