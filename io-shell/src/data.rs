@@ -71,15 +71,14 @@ impl DataLane {
         &self.lists
     }
 
-    /// Forgets the open file of a staged content that nothing more will be written to, and returns it.
-    pub fn take(&self, folder: FolderId, content: ContentId) -> Option<Arc<StageFile>> {
-        let place = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(folder, content))?;
-        place.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Forgets the open file of a staged content.
-    pub fn close(&self, folder: FolderId, content: ContentId) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(folder, content));
+    /// Forgets the open file of a staged content, at once; what is returned gives it, and may wait while it is being opened.
+    pub fn close(
+        &self,
+        folder: FolderId,
+        content: ContentId,
+    ) -> impl FnOnce() -> Option<Arc<StageFile>> + Send + use<> {
+        let place = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(folder, content));
+        move || place?.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Forgets the open files of folders.

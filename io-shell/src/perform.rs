@@ -138,7 +138,7 @@ impl Effects for Shell {
                 });
             }
             Output::Salvage { salvage, folder, contents } => {
-                contents.iter().for_each(|(content, _)| self.data.close(folder, *content));
+                contents.iter().for_each(|(content, _)| drop(self.data.close(folder, *content)));
                 self.on_root(folder, move |root| {
                     let outcome = root.and_then(|root| fs::salvage(&root, &contents));
                     Input::Salvaged { salvage, outcome }
@@ -171,9 +171,9 @@ impl Effects for Shell {
                 Input::Sealed { seal, outcome }
             }),
             Output::Finish { finish, folder, content, size } => {
-                let open = self.data.take(folder, content);
+                let open = self.data.close(folder, content);
                 self.on_root(folder, move |root| {
-                    let outcome = root.and_then(|root| fs::finish(&root, content, size, open));
+                    let outcome = root.and_then(|root| fs::finish(&root, content, size, open()));
                     Input::Finished { finish, outcome }
                 });
             }
@@ -235,7 +235,7 @@ impl Shell {
     }
 
     fn unstage(&self, folder: FolderId, content: ContentId) {
-        self.data.close(folder, content);
+        drop(self.data.close(folder, content));
         let folders = self.folders.clone();
         self.work.run(Box::new(move || {
             let outcome = folders.root(folder).and_then(|root| fs::unstage(&root, content));

@@ -163,11 +163,30 @@ mod tests {
             at = end;
         }
         assert_eq!(finish(&root, content, size, Some(staged.clone())), Ok(true));
+    }
 
-        // Written over behind our back, with the look of before.
+    #[test]
+    fn a_basis_that_is_written_to_gives_what_is_still_good_or_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let root = Root::create(home.path(), FOLDER).unwrap();
+        let bytes = noise(2 << 20);
+        let (content, size) = (ContentId::of(&bytes), bytes.len() as u64);
+        std::fs::write(home.path().join("f"), &bytes).unwrap();
+        let (lists, buffers) = (Lists::default(), Buffers::default());
+        let before = source(&root, &lists);
+        let chunks = chunk_list(&bytes[..], size, size).unwrap();
+        lists.keep(content, size, Arc::new(chunks.clone()));
         let file = std::fs::File::options().write(true).open(home.path().join("f")).unwrap();
-        file.write_all_at(&[0; 4096], 1 << 20).unwrap();
-        let gone = reuse(&staged, &chunks, &kept, &root, &basis, (&lists, &buffers));
-        assert_eq!(gone, Err(CopyError::Source));
+        file.write_all_at(&[0; 16], 1 << 20).unwrap();
+        let staged = StageFile::open(&root, content, size).unwrap();
+        let find = |basis: &Source| reuse(&staged, &chunks, &Bits::new(chunks.len()), &root, basis, (&lists, &buffers));
+        assert_eq!(find(&before), Err(CopyError::Source), "it does not look as it did");
+        // As if it had been written to after it was looked at.
+        let unaware = Source { expect: source(&root, &lists).expect, ..before };
+        let found = find(&unaware).unwrap();
+        let changed: Vec<usize> = (0..chunks.len()).filter(|i| !found.get(*i)).collect();
+        assert_eq!(changed.len(), 1, "{changed:?}");
+        let at: u64 = (0..changed[0]).map(|i| chunks.chunk_len(i)).sum();
+        assert!((at..at + chunks.chunk_len(changed[0])).contains(&(1 << 20)));
     }
 }

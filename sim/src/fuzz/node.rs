@@ -554,8 +554,8 @@ impl Stage {
             8 => Input::BatchFetched { fetch: id, outcomes: vec![Err(refused()); many] },
             9 => Input::RangeFetched { fetch: id, chunks: 1, error: Some(refused()) },
             10 => Input::Sealed { seal: id, outcome: Ok(()) },
-            13 => Input::Reused { reuse: id, outcome: Ok(Bits::new(many)) },
             11 => Input::Finished { finish: id, outcome: Ok(true) },
+            13 => Input::Reused { reuse: id, outcome: Ok(Bits::new(many)) },
             _ => Input::Answered { ask: AskId(id.0), bytes: 1 },
         };
         self.feed(input);
