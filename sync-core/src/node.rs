@@ -1,7 +1,7 @@
 //! The only dispatcher: every input comes in here, every sub-machine is owned here, and what they ask for goes out
 //! through one outbox.
 
-pub(crate) mod command;
+mod command;
 mod exchange;
 mod serve;
 mod session;

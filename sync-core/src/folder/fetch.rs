@@ -6,7 +6,7 @@ use crate::error::{FetchError, ItemError};
 use crate::id::{ContentId, DeviceId};
 use crate::index::{Body, Index, MAX_MISSES, MemberState};
 use crate::input::{CopyError, FetchFailure};
-use crate::output::{Answer, Event, Output, Refusal, Source};
+use crate::output::{Event, Output, Refusal, Source};
 use crate::path::RelPath;
 use crate::plan::Wanted;
 use crate::proving::{Mutant, Point, is_mutant, sometimes};
@@ -533,7 +533,7 @@ impl Folder {
     }
 
     /// Nobody is asked for `content` any more, or they are again.
-    pub(crate) fn pause_transfer(&mut self, content: ContentId, paused: bool) -> Result<Answer, Refusal> {
+    pub(crate) fn pause_transfer(&mut self, content: ContentId, paused: bool) -> Result<(), Refusal> {
         if self.transfers.get(content).is_none() {
             return Err(Refusal { reason: "nothing of that content is on its way".into() });
         }
@@ -550,7 +550,7 @@ impl Folder {
             state.paused_contents.remove(&content)
         };
         self.touch();
-        Ok(Answer::Ok)
+        Ok(())
     }
 
     /// What has come of `content` is dropped, and nobody is asked for it until a person goes on.
@@ -559,15 +559,15 @@ impl Folder {
         content: ContentId,
         cx: &mut Context,
         index: &mut I,
-    ) -> crate::node::command::Outcome<I::Error> {
+    ) -> Result<Result<(), Refusal>, I::Error> {
         if self.transfers.get(content).is_some_and(|t| matches!(t.state, crate::transfer::State::Ready)) {
             return Ok(Err(Refusal { reason: "it is here already, and about to be put in place".into() }));
         }
-        let answer = self.pause_transfer(content, true);
-        if answer.is_ok() {
+        let outcome = self.pause_transfer(content, true);
+        if outcome.is_ok() {
             self.restart(content, cx, index)?;
         }
-        Ok(answer)
+        Ok(outcome)
     }
 
     /// Forgets a content that is wanted no more, or in place. Returns where else it was wanted.

@@ -14,7 +14,7 @@ use alloc::{boxed::Box, collections::BTreeMap, collections::BTreeSet, format, st
 const JOINER_DIALS: core::time::Duration = core::time::Duration::from_secs(5);
 
 /// What a command comes to: an answer or a refusal, unless the index fails.
-pub(crate) type Outcome<E> = Result<Result<Answer, Refusal>, E>;
+type Outcome<E> = Result<Result<Answer, Refusal>, E>;
 
 fn refused<E>(reason: &str) -> Outcome<E> {
     Ok(Err(Refusal { reason: reason.into() }))
@@ -100,11 +100,11 @@ impl Node {
                 None => return refused("no such folder"),
             },
             Command::PauseTransfer(folder, content, paused) => match self.folders.get_mut(&folder) {
-                Some(f) => return Ok(f.pause_transfer(content, paused)),
+                Some(f) => return Ok(f.pause_transfer(content, paused).map(|()| Answer::Ok)),
                 None => return refused("no such folder"),
             },
             Command::CancelTransfer(folder, content) => match self.folders.get_mut(&folder) {
-                Some(f) => return f.cancel_transfer(content, &mut self.cx, index),
+                Some(f) => return Ok(f.cancel_transfer(content, &mut self.cx, index)?.map(|()| Answer::Ok)),
                 None => return refused("no such folder"),
             },
             Command::SetPolicy(folder, choice) => match self.folders.get_mut(&folder) {
