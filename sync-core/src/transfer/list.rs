@@ -141,11 +141,6 @@ impl ChunkList {
         PageId(id)
     }
 
-    /// Adds the chunks of another list at the end.
-    pub fn append(&mut self, other: &Self) {
-        self.entries.extend_from_slice(&other.entries);
-    }
-
     /// Bytes of all chunks together.
     pub fn bytes(&self) -> u64 {
         self.iter().map(|(len, _)| u64::from(len)).sum()
